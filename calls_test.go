@@ -86,47 +86,49 @@ func (w workLog) note(name string, work int64) { w[name] = max(w[name], work) }
 // logged returns a set of that shape whose functions do nothing but note their work.
 func logged(shape kernel.Set, w workLog) *kernel.Set {
 	return shape.With(kernel.Funcs{
-		Pack:             func(a *kernel.PackArgs) { w.note("Pack", a.Work()) },
-		Scores:           func(a *kernel.ScoresArgs) { w.note("Scores", a.Work()) },
-		Softcap:          func(a *kernel.SoftcapArgs) { w.note("Softcap", a.Work()) },
-		ALiBi:            func(a *kernel.ALiBiArgs) { w.note("ALiBi", a.Work()) },
-		Bias:             func(a *kernel.BiasArgs) { w.note("Bias", a.Work()) },
-		Softmax:          func(a *kernel.SoftmaxArgs) { w.note("Softmax", a.Work()) },
-		Accumulate:       func(a *kernel.AccumulateArgs) { w.note("Accumulate", a.Work()) },
-		Unpack:           func(a *kernel.UnpackArgs) { w.note("Unpack", a.Work()) },
-		Merge:            func(a *kernel.MergeArgs) { w.note("Merge", a.Work()) },
-		Convert:          func(a *kernel.ConvertArgs) { w.note("Convert", a.Work()) },
-		Store:            func(a *kernel.StoreArgs) { w.note("Store", a.Work()) },
-		DecodeScoresInt8: func(a *kernel.DecodeScoresInt8Args) { w.note("DecodeScoresInt8", a.Work()) },
-		DecodeScores:     func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
-		DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
-		Multiply:         func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
-		MultiplyFew:      func(a *kernel.MultiplyArgs) { w.note("MultiplyFew", int64(a.Depth)*int64(a.Lanes)) },
-		Combine:          func(a *kernel.CombineArgs) { w.note("Combine", a.Work()) },
-		Dots:             func(a *kernel.DotsArgs) { w.note("Dots", a.Work()) },
-		Dequantize:       func(a *kernel.DequantizeArgs) { w.note("Dequantize", a.Work()) },
-		DotWeights:       func(a *kernel.DotWeightsArgs) { w.note("DotWeights", a.Work()) },
-		Quantize:         func(a *kernel.QuantizeArgs) { w.note("Quantize", a.Work()) },
-		UnpackInt8:       func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
-		MultiplyInt8:     func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
-		ConvertInt8:      func(a *kernel.ConvertInt8Args) { w.note("ConvertInt8", a.Work()) },
-		PackInt8:         func(a *kernel.PackInt8Args) { w.note("PackInt8", a.Work()) },
-		MultiplyStrips:   func(a *kernel.MultiplyStripsArgs) { w.note("MultiplyStrips", a.Work()) },
-		DequantizeStrips: func(a *kernel.DequantizeStripsArgs) { w.note("DequantizeStrips", a.Work()) },
-		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
-		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
-		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
-		Sums:             func(a *kernel.SumsArgs) { w.note("Sums", a.Work()) },
-		Normalize:        func(a *kernel.NormalizeArgs) { w.note("Normalize", a.Work()) },
-		Hadamard:         func(a *kernel.HadamardArgs) { w.note("Hadamard", a.Work()) },
-		Above:            func(a *kernel.AboveArgs) { a.At = a.N; w.note("Above", a.Work()) },
-		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
-		PeakInt8:         func(n int) { w.note("PeakInt8", 8*int64(n)) },
-		Pairs:            func(a *kernel.PairsArgs) { w.note("Pairs", a.Work()) },
-		MultiplyPairs:    func(a *kernel.MultiplyArgs) { w.note("MultiplyPairs", a.Work()) },
-		MultiplyPairsFew: func(a *kernel.MultiplyArgs) { w.note("MultiplyPairsFew", int64(a.Depth)*int64(a.Lanes)) },
-		PeakBFloat16:     func(n int) { w.note("PeakBFloat16", 8*int64(n)) },
-		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
+		Pack:                 func(a *kernel.PackArgs) { w.note("Pack", a.Work()) },
+		Scores:               func(a *kernel.ScoresArgs) { w.note("Scores", a.Work()) },
+		Softcap:              func(a *kernel.SoftcapArgs) { w.note("Softcap", a.Work()) },
+		ALiBi:                func(a *kernel.ALiBiArgs) { w.note("ALiBi", a.Work()) },
+		Bias:                 func(a *kernel.BiasArgs) { w.note("Bias", a.Work()) },
+		Softmax:              func(a *kernel.SoftmaxArgs) { w.note("Softmax", a.Work()) },
+		Accumulate:           func(a *kernel.AccumulateArgs) { w.note("Accumulate", a.Work()) },
+		Unpack:               func(a *kernel.UnpackArgs) { w.note("Unpack", a.Work()) },
+		Merge:                func(a *kernel.MergeArgs) { w.note("Merge", a.Work()) },
+		Convert:              func(a *kernel.ConvertArgs) { w.note("Convert", a.Work()) },
+		Store:                func(a *kernel.StoreArgs) { w.note("Store", a.Work()) },
+		DecodeScoresInt8:     func(a *kernel.DecodeScoresInt8Args) { w.note("DecodeScoresInt8", a.Work()) },
+		DecodeAccumulateInt8: func(a *kernel.DecodeAccumulateInt8Args) { w.note("DecodeAccumulateInt8", a.Work()) },
+		DecodeScores:         func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
+		DecodeAccumulate:     func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
+		Multiply:             func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
+		MultiplyFew:          func(a *kernel.MultiplyArgs) { w.note("MultiplyFew", int64(a.Depth)*int64(a.Lanes)) },
+		Combine:              func(a *kernel.CombineArgs) { w.note("Combine", a.Work()) },
+		Dots:                 func(a *kernel.DotsArgs) { w.note("Dots", a.Work()) },
+		Dequantize:           func(a *kernel.DequantizeArgs) { w.note("Dequantize", a.Work()) },
+		DotWeights:           func(a *kernel.DotWeightsArgs) { w.note("DotWeights", a.Work()) },
+		Quantize:             func(a *kernel.QuantizeArgs) { w.note("Quantize", a.Work()) },
+		UnpackInt8:           func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
+		MultiplyInt8:         func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
+		ConvertInt8:          func(a *kernel.ConvertInt8Args) { w.note("ConvertInt8", a.Work()) },
+		PackInt8:             func(a *kernel.PackInt8Args) { w.note("PackInt8", a.Work()) },
+		TransposeInt8:        func(a *kernel.TransposeInt8Args) { w.note("TransposeInt8", a.Work()) },
+		MultiplyStrips:       func(a *kernel.MultiplyStripsArgs) { w.note("MultiplyStrips", a.Work()) },
+		DequantizeStrips:     func(a *kernel.DequantizeStripsArgs) { w.note("DequantizeStrips", a.Work()) },
+		Float16:              func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
+		Rotary:               func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
+		Activate:             func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
+		Sums:                 func(a *kernel.SumsArgs) { w.note("Sums", a.Work()) },
+		Normalize:            func(a *kernel.NormalizeArgs) { w.note("Normalize", a.Work()) },
+		Hadamard:             func(a *kernel.HadamardArgs) { w.note("Hadamard", a.Work()) },
+		Above:                func(a *kernel.AboveArgs) { a.At = a.N; w.note("Above", a.Work()) },
+		Peak:                 func(n int) { w.note("Peak", 8*int64(n)) },
+		PeakInt8:             func(n int) { w.note("PeakInt8", 8*int64(n)) },
+		Pairs:                func(a *kernel.PairsArgs) { w.note("Pairs", a.Work()) },
+		MultiplyPairs:        func(a *kernel.MultiplyArgs) { w.note("MultiplyPairs", a.Work()) },
+		MultiplyPairsFew:     func(a *kernel.MultiplyArgs) { w.note("MultiplyPairsFew", int64(a.Depth)*int64(a.Lanes)) },
+		PeakBFloat16:         func(n int) { w.note("PeakBFloat16", 8*int64(n)) },
+		Read:                 func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
 }
 
@@ -184,6 +186,10 @@ func TestWorkOfCalls(t *testing.T) {
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
 			for _, elem := range []kernel.Elem{kernel.Int8, kernel.Q4_0} {
 				set.ConvertInt8(&kernel.ConvertInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Rows: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0]})
+				set.TransposeInt8(&kernel.TransposeInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Keys: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0], RowBytes: 208})
+				set.DecodeAccumulateInt8(&kernel.DecodeAccumulateInt8Args{
+					V: unsafe.Pointer(&wide[0]), Elem: elem, Keys: kernel.KeyBlock, Dim: MaxDim, Codes: (*int8)(unsafe.Pointer(&far[0])), Scales: &far[0], Blocks: 4, Lanes: 16, O: &far[0],
+				})
 			}
 			set.PackInt8(&kernel.PackInt8Args{Q: &far[0], Dim: MaxDim, Lanes: set.Lanes, Stride: set.Lanes, Codes: (*byte)(unsafe.Pointer(&far[0])), Scales: &far[0]})
 			set.MultiplyStrips(&kernel.MultiplyStripsArgs{
@@ -407,6 +413,27 @@ func TestCallsDivide(t *testing.T) {
 			{"PackInt8", func(generic bool, out, top, sum *float32) {
 				a := &kernel.PackInt8Args{Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Codes: (*byte)(unsafe.Pointer(out)), Scales: ptr.At(out, dim*lanes/4)}
 				either(t, generic, packInt8Generic, set.PackInt8, a)
+			}},
+			{"PackInt8 of weights", func(generic bool, out, top, sum *float32) {
+				a := &kernel.PackInt8Args{
+					Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Factors: &data[0], Mins: &data[dim], Codes: (*byte)(unsafe.Pointer(out)),
+					Scales: ptr.At(out, dim*lanes/4), Sums: ptr.At(out, dim*lanes/4+dim/kernel.Int8Block*lanes),
+				}
+				either(t, generic, packInt8Generic, set.PackInt8, a)
+			}},
+			{"TransposeInt8", func(generic bool, out, _, _ *float32) {
+				a := &kernel.TransposeInt8Args{
+					Src: raw, Off: far, Elem: kernel.Q8_0, UnitStride: 34, Keys: keys, Dim: dim, Halves: set.Int8Halves,
+					Dst: (*byte)(unsafe.Pointer(out)), RowBytes: kernel.Int8BlockBytes(set.Int8Halves),
+				}
+				either(t, generic, transposeInt8Generic, set.TransposeInt8, a)
+			}},
+			{"DecodeAccumulateInt8", func(generic bool, out, _, _ *float32) {
+				a := &kernel.DecodeAccumulateInt8Args{
+					V: raw, Off: bytes, Elem: kernel.Q4_1, Keys: keys, Dim: dim, Codes: (*int8)(unsafe.Pointer(&packed[0])), Scales: &data[0], Mins: &data[dim],
+					Blocks: 1, Lanes: 3, Rows: 3, O: out, OStride: dim, Alpha: &alpha[0], Mode: kernel.Rescale,
+				}
+				either(t, generic, decodeAccumulateInt8Generic, set.DecodeAccumulateInt8, a)
 			}},
 			{"Quantize a long row", func(generic bool, out, _, _ *float32) {
 				a := &kernel.QuantizeArgs{

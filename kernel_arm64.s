@@ -72688,11 +72688,11 @@ TEXT ·packInt8NEON(SB), 0, $576-8
 	MOVD (R0), R19 // a.Q
 	MOVD 24(R0), R20 // a.Stride
 	LSL $2, R20
-	MOVD 32(R0), R21 // a.Codes
+	MOVD 48(R0), R21 // a.Codes
 	MOVD 16(R0), R22 // a.Lanes
 	LSL $2, R22
-	MOVD 40(R0), R23 // a.Scales
-	MOVD 48(R0), R24 // a.Sums
+	MOVD 56(R0), R23 // a.Scales
+	MOVD 64(R0), R24 // a.Sums
 	MOVD 8(R0), R26 // a.Dim
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F6

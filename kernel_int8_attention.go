@@ -1,10 +1,12 @@
 package qkv
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 func convertInt8Generic(a *kernel.ConvertInt8Args) {
@@ -37,7 +39,10 @@ func convertInt8Generic(a *kernel.ConvertInt8Args) {
 func packInt8Generic(a *kernel.PackInt8Args) {
 	var x [kernel.Int8Block]float32
 	var block [kernel.Int8Block/4 + 5]float32
-	q := unsafe.Pointer(&block)
+	q, offset := unsafe.Pointer(&block), 128
+	if a.Signed {
+		offset = 0
+	}
 	for b := range kernel.Int8Blocks(a.Dim) {
 		first := b * kernel.Int8Block
 		n := min(kernel.Int8Block, a.Dim-first)
@@ -46,15 +51,36 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 				x[i] = *ptr.At(a.Q, (first+i)*a.Stride+l)
 			}
 			clear(x[n:])
+			least := float32(0)
+			if a.Factors != nil {
+				least = scaleWeights(&x, a, first, n)
+			}
 			quantizeBlock(q, &x[0], 1, false)
 			for i, k := range (*[kernel.Int8Block]int8)(q) {
-				*(*byte)(unsafe.Add(unsafe.Pointer(a.Codes), ((8*b+i/4)*a.Lanes+l)*4+i%4)) = byte(int(k) + 128)
+				*(*byte)(unsafe.Add(unsafe.Pointer(a.Codes), ((8*b+i/4)*a.Lanes+l)*4+i%4)) = byte(int(k) + offset)
 			}
 			tail := unsafe.Add(q, kernel.Int8Integers(false))
 			*ptr.At(a.Scales, b*a.Lanes+l) = *(*float32)(unsafe.Add(tail, kernel.Int8D))
-			if a.Sums != nil {
+			if a.Mins != nil {
+				*ptr.At(a.Sums, b*a.Lanes+l) = least
+			} else if a.Sums != nil {
 				*ptr.At(a.Sums, b*a.Lanes+l) = *(*float32)(unsafe.Add(tail, kernel.Int8Sum))
 			}
 		}
 	}
+}
+
+// scaleWeights multiplies n numbers of a block by their factors, and returns the sum of those by Mins.
+func scaleWeights(x *[kernel.Int8Block]float32, a *kernel.PackInt8Args, first, n int) (sum float32) {
+	for i, p := range x[:n] {
+		if math.Float32bits(p)&signBit != 0 {
+			x[i] = 0
+			continue
+		}
+		if a.Mins != nil {
+			sum = fp.FMA(p, *ptr.At(a.Mins, first+i), sum)
+		}
+		x[i] = p * *ptr.At(a.Factors, first+i)
+	}
+	return sum
 }

@@ -219,6 +219,37 @@ func offsetsFrom(off *[2 * KeyBlock]int, i int) *[2 * KeyBlock]int {
 	return (*[2 * KeyBlock]int)(unsafe.Add(unsafe.Pointer(off), i*int(unsafe.Sizeof(off[0]))))
 }
 
+// DecodeAccumulateInt8 calls [Funcs.DecodeAccumulateInt8].
+//
+//go:noinline
+func (s *Set) DecodeAccumulateInt8(a *DecodeAccumulateInt8Args) {
+	if a.Work() <= MaxWork {
+		s.funcs.DecodeAccumulateInt8(a)
+		return
+	}
+	value, from, to, out, dim, unit, values := a.V, a.From, a.To, a.O, a.Dim, a.Elem.Unit(), a.Elem.UnitValues()
+	codes, scales, mins := a.Codes, a.Scales, a.Mins
+	step := part(dim, a.Work()) / MaxLanes * MaxLanes // whole vectors and blocks: there are few keys
+	for d := 0; d < dim; d += step {
+		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), ptr.At(out, d), min(step, dim-d)
+		if values > 1 {
+			at := d / values * a.Blocks * a.Lanes
+			a.Codes, a.Scales = (*int8)(unsafe.Add(unsafe.Pointer(codes), at*Int8Block)), ptr.At(scales, at)
+			if mins != nil {
+				a.Mins = ptr.At(mins, at)
+			}
+		}
+		if from != nil {
+			a.From = ptr.At(from, d)
+		}
+		if to != nil {
+			a.To = ptr.At(to, d)
+		}
+		s.DecodeAccumulateInt8(a)
+	}
+	a.V, a.From, a.To, a.O, a.Dim, a.Codes, a.Scales, a.Mins = value, from, to, out, dim, codes, scales, mins
+}
+
 // DecodeAccumulate calls [Funcs.DecodeAccumulate].
 //
 //go:noinline
@@ -367,18 +398,42 @@ func (s *Set) PackInt8(a *PackInt8Args) {
 		s.funcs.PackInt8(a)
 		return
 	}
-	q, codes, scales, sums, dim := a.Q, a.Codes, a.Scales, a.Sums, a.Dim
+	q, codes, scales, sums, dim, factors, mins := a.Q, a.Codes, a.Scales, a.Sums, a.Dim, a.Factors, a.Mins
 	step := max(1, part(dim, a.Work())/Int8Block) * Int8Block
 	for d := 0; d < dim; d += step {
 		at := d / Int8Block * a.Lanes
 		a.Q, a.Dim = ptr.At(q, d*a.Stride), min(step, dim-d)
+		if factors != nil {
+			a.Factors = ptr.At(factors, d)
+		}
+		if mins != nil {
+			a.Mins = ptr.At(mins, d)
+		}
 		a.Codes, a.Scales = (*byte)(unsafe.Add(unsafe.Pointer(codes), d*a.Lanes)), ptr.At(scales, at)
 		if sums != nil {
 			a.Sums = ptr.At(sums, at)
 		}
 		s.PackInt8(a)
 	}
-	a.Q, a.Codes, a.Scales, a.Sums, a.Dim = q, codes, scales, sums, dim
+	a.Q, a.Codes, a.Scales, a.Sums, a.Dim, a.Factors, a.Mins = q, codes, scales, sums, dim, factors, mins
+}
+
+// TransposeInt8 calls [Funcs.TransposeInt8].
+//
+//go:noinline
+func (s *Set) TransposeInt8(a *TransposeInt8Args) {
+	if a.Work() <= MaxWork {
+		s.funcs.TransposeInt8(a)
+		return
+	}
+	src, dst, dim, values := a.Src, a.Dst, a.Dim, a.Elem.UnitValues()
+	step := max(1, part(dim, a.Work())/Int8Block) * Int8Block
+	for d := 0; d < dim; d += step {
+		a.Src, a.Dim = unsafe.Add(src, d/values*a.UnitStride), min(step, dim-d)
+		a.Dst = (*byte)(unsafe.Add(unsafe.Pointer(dst), d*a.RowBytes))
+		s.TransposeInt8(a)
+	}
+	a.Src, a.Dst, a.Dim = src, dst, dim
 }
 
 // Combine calls [Funcs.Combine].

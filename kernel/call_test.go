@@ -187,6 +187,16 @@ var loops = []loop{
 			s.PackInt8(a)
 		}
 	}},
+	{"TransposeInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(TransposeInt8Args); !stop.Load(); begun.Store(true) {
+			s.TransposeInt8(a)
+		}
+	}},
+	{"DecodeAccumulateInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DecodeAccumulateInt8Args); !stop.Load(); begun.Store(true) {
+			s.DecodeAccumulateInt8(a)
+		}
+	}},
 	{"MultiplyInt8", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(MultiplyInt8Args); !stop.Load(); begun.Store(true) {
 			s.MultiplyInt8(a)

@@ -12,9 +12,9 @@ func Checked(s *Set) *Set {
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
-		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil &&
+		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil && f.TransposeInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
-		f.DecodeScoresInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
+		f.DecodeScoresInt8 != nil && f.DecodeAccumulateInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
@@ -138,6 +138,21 @@ func Checked(s *Set) *Set {
 		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScoresInt8: nil operand")
 		checkWork(a.Work())
 		f.DecodeScoresInt8(a)
+	}
+	c.DecodeAccumulateInt8 = func(a *DecodeAccumulateInt8Args) {
+		checkKeys(a.Keys)
+		checkUnits(a.Elem, a.Dim)
+		assert(a.Elem.Integers(), "kernel: DecodeAccumulateInt8: an Elem that has no integers")
+		s.checkDecodeRows(a.Rows)
+		assert(a.Dim%s.Vec == 0, "kernel: DecodeAccumulateInt8: Dim is not a multiple of Vec")
+		checkMode(a.Mode, a.Alpha)
+		assert(a.Blocks >= Int8Blocks(a.Keys), "kernel: DecodeAccumulateInt8: Blocks < those of Keys")
+		assert(a.Lanes >= a.Rows, "kernel: DecodeAccumulateInt8: Lanes < Rows")
+		assert(a.OStride >= a.Dim, "kernel: DecodeAccumulateInt8: OStride < Dim")
+		assert(a.V != nil && a.Off != nil && a.Codes != nil && a.Scales != nil && a.O != nil, "kernel: DecodeAccumulateInt8: nil operand")
+		assert(a.Mins != nil || !a.Elem.HasMin(), "kernel: DecodeAccumulateInt8: no Mins")
+		checkWork(a.Work())
+		f.DecodeAccumulateInt8(a)
 	}
 	c.DecodeAccumulate = func(a *DecodeAccumulateArgs) {
 		checkKeys(a.Keys)
@@ -267,8 +282,19 @@ func Checked(s *Set) *Set {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkDim(a.Dim)
 		assert(a.Q != nil && a.Codes != nil && a.Scales != nil, "kernel: PackInt8: nil operand")
+		assert(a.Mins == nil || a.Factors != nil && a.Sums != nil, "kernel: PackInt8: Mins without Factors and Sums")
 		checkWork(a.Work())
 		f.PackInt8(a)
+	}
+	c.TransposeInt8 = func(a *TransposeInt8Args) {
+		checkKeys(a.Keys)
+		checkUnits(a.Elem, a.Dim)
+		assert(a.Elem.Integers(), "kernel: TransposeInt8: an Elem that has no integers")
+		assert(a.Halves == s.Int8Halves, "kernel: TransposeInt8: Halves is not that of the set")
+		assert(a.Dim == 1 || a.RowBytes >= Int8Blocks(a.Keys)*Int8BlockBytes(a.Halves), "kernel: TransposeInt8: rows of Dst overlap")
+		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: TransposeInt8: nil operand")
+		checkWork(a.Work())
+		f.TransposeInt8(a)
 	}
 	strips := func(name string, w Weight, vec, lanes, depth int) {
 		assert(vec == s.Vec, "kernel: "+name+": Vec is not that of the Set")
@@ -412,10 +438,14 @@ func (s *Set) checkDecodeRows(rows int) {
 }
 
 func checkElem(e Elem, dim int, scale *float32) {
+	checkUnits(e, dim)
+	assert(e.Scale() != RowScale || scale != nil, "kernel: a type with scales of rows, without Scale")
+}
+
+func checkUnits(e Elem, dim int) {
 	assert(0 <= e && e < elems, "kernel: unknown Elem")
 	checkDim(dim)
 	assert(dim%e.UnitValues() == 0, "kernel: Dim is not a multiple of the Elem's block")
-	assert(e.Scale() != RowScale || scale != nil, "kernel: a type with scales of rows, without Scale")
 }
 
 func checkMode(mode UpdateMode, alpha *float32) {

@@ -19,9 +19,9 @@ func nothing() Funcs {
 		DotWeights: func(*DotWeightsArgs) {}, MultiplyStrips: func(*MultiplyStripsArgs) {}, DequantizeStrips: func(*DequantizeStripsArgs) {},
 		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
 		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
-		ConvertInt8: func(*ConvertInt8Args) {}, PackInt8: func(*PackInt8Args) {},
+		ConvertInt8: func(*ConvertInt8Args) {}, PackInt8: func(*PackInt8Args) {}, TransposeInt8: func(*TransposeInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
-		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {}, DecodeScoresInt8: func(*DecodeScoresInt8Args) {},
+		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {}, DecodeScoresInt8: func(*DecodeScoresInt8Args) {}, DecodeAccumulateInt8: func(*DecodeAccumulateInt8Args) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
 		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Hadamard: func(*HadamardArgs) {}, Above: func(*AboveArgs) {},
@@ -335,6 +335,44 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim < 1", func(a *PackInt8Args) { a.Dim = 0 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *PackInt8Args) { a.Lanes = 4 }},
 		{"kernel: Stride < Lanes", func(a *PackInt8Args) { a.Stride = 7 }},
+		{"kernel: PackInt8: Mins without Factors and Sums", func(a *PackInt8Args) { a.Mins, a.Factors = &f, &f }},
+		{"kernel: PackInt8: Mins without Factors and Sums", func(a *PackInt8Args) { a.Mins, a.Sums = &f, &f }},
+	})
+	turn := TransposeInt8Args{Src: unsafe.Pointer(&q), Off: new([KeyBlock]int), Elem: Q8_0, UnitStride: 34, Keys: 33, Dim: 64, Dst: &q, RowBytes: 2 * Int8BlockBytes(false)}
+	testClauses(t, s.TransposeInt8, turn, []violation[TransposeInt8Args]{
+		{"kernel: TransposeInt8: nil operand", func(a *TransposeInt8Args) { a.Src = nil }},
+		{"kernel: TransposeInt8: nil operand", func(a *TransposeInt8Args) { a.Off = nil }},
+		{"kernel: TransposeInt8: nil operand", func(a *TransposeInt8Args) { a.Dst = nil }},
+		{"kernel: TransposeInt8: an Elem that has no integers", func(a *TransposeInt8Args) { a.Elem = E4M3 }},
+		{"kernel: TransposeInt8: Halves is not that of the set", func(a *TransposeInt8Args) { a.Halves = true }},
+		{"kernel: TransposeInt8: rows of Dst overlap", func(a *TransposeInt8Args) { a.RowBytes-- }},
+		{"kernel: unknown Elem", func(a *TransposeInt8Args) { a.Elem = elems }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *TransposeInt8Args) { a.Dim = 33 }},
+		{"kernel: Dim < 1", func(a *TransposeInt8Args) { a.Dim = 0 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *TransposeInt8Args) { a.Keys = KeyBlock + 1 }},
+	})
+	weigh := DecodeAccumulateInt8Args{
+		V: unsafe.Pointer(&q), Off: new([2 * KeyBlock]int), Elem: Q4_1, Keys: 33, Dim: 64, Codes: new(int8), Scales: &f, Mins: &f, Blocks: 2, Lanes: 2, Rows: 2,
+		O: &f, OStride: 64,
+	}
+	testClauses(t, s.DecodeAccumulateInt8, weigh, []violation[DecodeAccumulateInt8Args]{
+		{"kernel: DecodeAccumulateInt8: nil operand", func(a *DecodeAccumulateInt8Args) { a.V = nil }},
+		{"kernel: DecodeAccumulateInt8: nil operand", func(a *DecodeAccumulateInt8Args) { a.Off = nil }},
+		{"kernel: DecodeAccumulateInt8: nil operand", func(a *DecodeAccumulateInt8Args) { a.Codes = nil }},
+		{"kernel: DecodeAccumulateInt8: nil operand", func(a *DecodeAccumulateInt8Args) { a.Scales = nil }},
+		{"kernel: DecodeAccumulateInt8: nil operand", func(a *DecodeAccumulateInt8Args) { a.O = nil }},
+		{"kernel: DecodeAccumulateInt8: no Mins", func(a *DecodeAccumulateInt8Args) { a.Mins = nil }},
+		{"kernel: DecodeAccumulateInt8: an Elem that has no integers", func(a *DecodeAccumulateInt8Args) { a.Elem = E4M3 }},
+		{"kernel: DecodeAccumulateInt8: Dim is not a multiple of Vec", func(a *DecodeAccumulateInt8Args) { a.Elem, a.Dim = Int8, 63 }},
+		{"kernel: DecodeAccumulateInt8: Blocks < those of Keys", func(a *DecodeAccumulateInt8Args) { a.Blocks = 1 }},
+		{"kernel: DecodeAccumulateInt8: Lanes < Rows", func(a *DecodeAccumulateInt8Args) { a.Lanes = 1 }},
+		{"kernel: DecodeAccumulateInt8: OStride < Dim", func(a *DecodeAccumulateInt8Args) { a.OStride = 63 }},
+		{"kernel: Rescale without Alpha", func(a *DecodeAccumulateInt8Args) { a.Mode = Rescale }},
+		{"kernel: unknown Mode", func(a *DecodeAccumulateInt8Args) { a.Mode = -1 }},
+		{"kernel: unknown Elem", func(a *DecodeAccumulateInt8Args) { a.Elem = -1 }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *DecodeAccumulateInt8Args) { a.Dim = 40 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *DecodeAccumulateInt8Args) { a.Keys = 0 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeAccumulateInt8Args) { a.Rows = 0 }},
 	})
 	multiply := MultiplyInt8Args{X: &q, Rows: 1, Depth: 32, W: &q, Table: new([16]byte), Groups: 1, Scales: &f, Mins: &f, C: &f, Lanes: 16}
 	testClauses(t, s.MultiplyInt8, multiply, []violation[MultiplyInt8Args]{
@@ -562,6 +600,14 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"PackInt8": func() {
 			s.PackInt8(&PackInt8Args{Q: &f, Dim: n, Lanes: 8, Stride: 8, Codes: new(byte), Scales: &g})
+		},
+		"TransposeInt8": func() {
+			s.TransposeInt8(&TransposeInt8Args{Src: row, Off: &rowOff, Elem: Int8, UnitStride: 1, Keys: 1, Dim: n, Dst: new(byte), RowBytes: n})
+		},
+		"DecodeAccumulateInt8": func() {
+			s.DecodeAccumulateInt8(&DecodeAccumulateInt8Args{
+				V: row, Off: &keyOff, Elem: Int8, Keys: 1, Dim: n, Codes: new(int8), Scales: &f, Blocks: 1, Lanes: 1, Rows: 1, O: &f, OStride: n,
+			})
 		},
 		"MultiplyInt8": func() {
 			s.MultiplyInt8(&MultiplyInt8Args{X: new(byte), Rows: n, Depth: 32, W: new(byte), Groups: 1, Scales: &f, C: &f, Stride: 8, Lanes: 8})

@@ -93,26 +93,45 @@ type ConvertInt8Args struct {
 }
 
 // PackInt8Args are the operands of Set.PackInt8, which makes a panel of class Int8 of packed queries, as
-// MultiplyInt8 has W, Scales and Mins. A block is 32 dims of a lane; those from Dim on are 0.
+// MultiplyInt8 has W, Scales and Mins, or of weights of a key block, whose dims are the keys. A block is 32 dims of a
+// lane; those from Dim on are 0.
 //
 //	for b := range Int8Blocks(Dim) {
 //		for l := range Lanes {
-//			q := the block that Quantize makes of Q[b*32:][l]
+//			sum := float32(0)
 //			for i := range 32 {
-//				Codes[(b*8+i/4)*Lanes*4+l*4+i%4] = q.integers[i] + 128
+//				x[i] = Q[(b*32+i)*Stride+l]
+//				if Factors == nil {
+//					continue
+//				}
+//				if signbit(x[i]) {
+//					x[i] = 0
+//					continue
+//				}
+//				if Mins != nil {
+//					sum = fma(x[i], Mins[b*32+i], sum)
+//				}
+//				x[i] = x[i] * Factors[b*32+i]
+//			}
+//			q := the block that Quantize makes of x
+//			for i := range 32 {
+//				Codes[(b*8+i/4)*Lanes*4+l*4+i%4] = q.integers[i], and 128 more unless Signed
 //			}
 //			Scales[b*Lanes+l] = q.D
 //			if Sums != nil {
-//				Sums[b*Lanes+l] = q.Sum
+//				Sums[b*Lanes+l] = q.Sum, or sum if Mins != nil
 //			}
 //		}
 //	}
 type PackInt8Args struct {
-	Q      *float32 // [Dim][Stride], as Pack left it
-	Dim    int      // at least 1
-	Lanes  int
-	Stride int
-	Codes  *byte    // [Int8Blocks(Dim)*8][Lanes][4], written
-	Scales *float32 // [Int8Blocks(Dim)][Lanes], written
-	Sums   *float32 // [Int8Blocks(Dim)][Lanes], written, or nil
+	Q       *float32 // [Dim][Stride], as Pack or Softmax left it
+	Dim     int      // at least 1
+	Lanes   int
+	Stride  int
+	Factors *float32 // [Dim], or nil
+	Mins    *float32 // [Dim], or nil; nil if Factors or Sums is
+	Codes   *byte    // [Int8Blocks(Dim)*8][Lanes][4], written
+	Scales  *float32 // [Int8Blocks(Dim)][Lanes], written
+	Sums    *float32 // [Int8Blocks(Dim)][Lanes], written, or nil
+	Signed  bool     // codes are the integers
 }

@@ -148,8 +148,9 @@ type Funcs struct {
 	DecodeScores     func(*DecodeScoresArgs)
 	DecodeAccumulate func(*DecodeAccumulateArgs)
 
-	// DecodeScoresInt8 is DecodeScores of class Int8.
-	DecodeScoresInt8 func(*DecodeScoresInt8Args)
+	// DecodeScoresInt8 and DecodeAccumulateInt8 are those of class Int8.
+	DecodeScoresInt8     func(*DecodeScoresInt8Args)
+	DecodeAccumulateInt8 func(*DecodeAccumulateInt8Args)
 
 	// Multiply multiplies rows of a matrix by a packed panel.
 	Multiply func(*MultiplyArgs)
@@ -182,9 +183,11 @@ type Funcs struct {
 	UnpackInt8   func(*UnpackInt8Args)
 	MultiplyInt8 func(*MultiplyInt8Args)
 
-	// ConvertInt8 and PackInt8 make of keys and of packed queries what MultiplyInt8 multiplies.
-	ConvertInt8 func(*ConvertInt8Args)
-	PackInt8    func(*PackInt8Args)
+	// ConvertInt8 and PackInt8 make of keys and of packed queries what MultiplyInt8 multiplies, and
+	// TransposeInt8 and PackInt8 of values and of weights.
+	ConvertInt8   func(*ConvertInt8Args)
+	PackInt8      func(*PackInt8Args)
+	TransposeInt8 func(*TransposeInt8Args)
 
 	// MultiplyStrips multiplies few rows by weights that are packed in their type, and DequantizeStrips makes
 	// float32 of them.

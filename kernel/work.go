@@ -79,6 +79,9 @@ func (a *DecodeScoresArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 func (a *DecodeScoresInt8Args) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 
 // Work returns the work of a call.
+func (a *DecodeAccumulateInt8Args) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
+
+// Work returns the work of a call.
 func (a *DecodeAccumulateArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 
 // Work returns the work of a call.
@@ -140,6 +143,15 @@ func (a *ConvertInt8Args) Work() int64 {
 		line = far(a.UnitStride)
 	}
 	return int64(a.Rows) * int64(a.Dim) * (moved + line)
+}
+
+// Work returns the work of a call: of an element besides what it is moved, its line.
+func (a *TransposeInt8Args) Work() int64 {
+	line := int64(0)
+	if a.Elem.UnitValues() == 1 { // a block has lines of its own
+		line = far(a.UnitStride)
+	}
+	return int64(a.Keys) * int64(a.Dim) * (moved + line)
 }
 
 // Work returns the work of a call.

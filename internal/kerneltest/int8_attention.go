@@ -63,20 +63,38 @@ func convertInt8(a *kernel.ConvertInt8Args) {
 
 // packInt8 is a transcription of the contract.
 func packInt8(a *kernel.PackInt8Args) {
+	offset := byte(0x80)
+	if a.Signed {
+		offset = 0
+	}
 	for l := range a.Lanes {
 		for b := 0; b*32 < a.Dim; b++ {
 			var x [32]float32
+			least := float32(0)
 			for i := range min(32, a.Dim-32*b) {
 				x[i] = *ptr.At(a.Q, (32*b+i)*a.Stride+l)
+				if a.Factors == nil {
+					continue
+				}
+				if math.Signbit(float64(x[i])) {
+					x[i] = 0
+					continue
+				}
+				if a.Mins != nil {
+					least = fp.ExactFMA(x[i], *ptr.At(a.Mins, 32*b+i), least)
+				}
+				x[i] *= *ptr.At(a.Factors, 32*b+i)
 			}
 			var block [13]float32
 			q := unsafe.Pointer(&block)
 			quantize(&kernel.QuantizeArgs{X: &x[0], ColStride: 1, Rows: 1, Depth: 32, Dst: (*byte)(q)})
 			for i := range x {
-				*(*byte)(unsafe.Add(unsafe.Pointer(a.Codes), ((b*8+i/4)*a.Lanes+l)*4+i%4)) = byte(*(*int8)(unsafe.Add(q, i))) ^ 0x80
+				*(*byte)(unsafe.Add(unsafe.Pointer(a.Codes), ((b*8+i/4)*a.Lanes+l)*4+i%4)) = byte(*(*int8)(unsafe.Add(q, i))) ^ offset
 			}
 			*ptr.At(a.Scales, b*a.Lanes+l) = block[8]
-			if a.Sums != nil {
+			if a.Mins != nil {
+				*ptr.At(a.Sums, b*a.Lanes+l) = least
+			} else if a.Sums != nil {
 				*ptr.At(a.Sums, b*a.Lanes+l) = block[9]
 			}
 		}
@@ -146,6 +164,9 @@ func (s *suite) packInt8(lanes int) {
 			s.begin()
 			blocks, stride := (dim+31)/32, s.stride(lanes)
 			g := choose(s.Rand, numbers)
+			if s.IntN(4) == 0 {
+				g = choose(s.Rand, weightKinds).with(constant(negZero), 4)
+			}
 			a := kernel.PackInt8Args{
 				Q: s.matrix("Q", dim, lanes, stride, g), Dim: dim, Lanes: lanes, Stride: stride,
 				Codes:  (*byte)(s.bytes("Codes", 1, 32*blocks*lanes, 0)),
@@ -154,9 +175,17 @@ func (s *suite) packInt8(lanes int) {
 			if s.IntN(2) == 0 {
 				a.Sums = s.matrix("Sums", blocks, lanes, lanes, unwritten)
 			}
+			if s.IntN(2) == 0 {
+				a.Factors = s.matrix("Factors", 1, dim, dim, choose(s.Rand, numbers))
+				if a.Sums != nil && s.IntN(2) == 0 {
+					a.Mins = s.matrix("Mins", 1, dim, dim, choose(s.Rand, numbers))
+				}
+			}
+			a.Signed = s.IntN(2) == 0
 			got := a
 			what := func() string {
-				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d sums=%v Q=%s", dim, lanes, stride, a.Sums != nil, g.name)
+				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d sums=%v factors=%v mins=%v signed=%v Q=%s",
+					dim, lanes, stride, a.Sums != nil, a.Factors != nil, a.Mins != nil, a.Signed, g.name)
 			}
 			s.check(what, func() { packInt8(&a) }, func() { s.set.PackInt8(&got) })
 			unchanged(s, what, got, a)

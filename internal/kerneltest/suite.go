@@ -96,6 +96,8 @@ var classOperations = []operation{
 	{"MultiplyInt8", (*suite).multiplyInt8},
 	{"ConvertInt8", (*suite).convertInt8},
 	{"PackInt8", (*suite).packInt8},
+	{"TransposeInt8", (*suite).transposeInt8},
+	{"DecodeAccumulateInt8", (*suite).decodeAccumulateInt8},
 }
 
 func (op operation) run(t testing.TB, set *kernel.Set, short bool) {
