@@ -120,8 +120,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("model: the width of the shared expert is %d, 0 to %d is supported", c.SharedFFN, most)
 	case c.Experts == 0 && (c.SharedFFN != 0 || c.Clamp != 0 || c.ExpertBias):
 		return fmt.Errorf("model: there are options of experts, and 0 experts")
-	case !(c.Clamp >= 0): // nor is a NaN
-		return fmt.Errorf("model: the bound of what experts multiply is %v, at least 0 is needed", c.Clamp)
+	case !(c.Clamp >= 0 && c.Clamp < 1e6): // nor is a NaN
+		return fmt.Errorf("model: the bound of what experts multiply is %v, 0 to 1e6 is supported", c.Clamp)
+	case c.Clamp != 0 && (c.SharedFFN != 0 || c.Activation > qkv.SiLU):
+		return fmt.Errorf("model: what experts multiply is clamped, beside a shared expert or another activation than SiLU")
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (e *Engine) mix(h qkv.Matrix, b *block) error {
 		return err
 	}
 	e.place(tokens)
-	if tokens > 1 {
+	if !e.inPlace(tokens) {
 		err = e.loop(tokens, 1+1<<13/e.Width, m.gather)
 	}
 	err = cmp.Or(err, e.hiddenOfExperts(h, b))
@@ -161,13 +161,25 @@ func (e *Engine) rowsOf(expert, tokens int) expertRows {
 	return expertRows{first, e.mixture.first[expert+1] - first, first * e.FFN, e.FFN}
 }
 
-// gatherTokens copies tokens to the rows of their experts. The shared one reads them where they are.
+// inPlace tells whether experts read the tokens of a step where they are: one token that is not scaled.
+func (c *Config) inPlace(tokens int) bool { return tokens == 1 && c.Clamp == 0 }
+
+// gatherTokens copies tokens to the rows of their experts, and scales them where the gate is clamped. The shared
+// expert reads them where they are.
 func (e *Engine) gatherTokens(lo, hi int) {
 	m := &e.mixture
 	for token := lo; token < hi; token++ {
 		for _, row := range m.rows[token*e.slots():][:e.ExpertsUsed] {
-			if row >= 0 {
-				copy(m.in[row*e.Width:], m.h[token*e.Width:][:e.Width])
+			if row < 0 {
+				continue
+			}
+			to, x := m.in[row*e.Width:][:e.Width], m.h[token*e.Width:][:e.Width]
+			if e.Clamp == 0 {
+				copy(to, x)
+				continue
+			}
+			for i, v := range x {
+				to[i] = clampSlope * v
 			}
 		}
 	}
@@ -199,16 +211,20 @@ func (e *Engine) hiddenOfExperts(h qkv.Matrix, b *block) error {
 			continue
 		}
 		x := h
-		if tokens > 1 && i < e.Experts {
+		switch {
+		case i == e.Experts || e.inPlace(tokens):
+		case tokens == 1: // all rows are the same
+			x = qkv.RowMajor(m.in[:e.Width], 1, e.Width)
+		default:
 			x = qkv.RowMajor(m.in[at.row*e.Width:][:at.n*e.Width], at.n, e.Width)
 		}
 		matrix := func(to []float32) qkv.Matrix { return qkv.RowMajor(to[at.gated:][:at.n*at.ffn], at.n, at.ffn) }
 		if e.Clamp == 0 {
 			m.products = append(m.products, e.hiddenProduct(matrix(m.gated), x, w))
 		} else {
-			m.products = append(m.products,
-				qkv.Product{X: x, W: w.gate.W, Packed: w.gate.Packed, Bias: w.gate.Bias, Precision: e.class, Y: matrix(m.gated)},
-				qkv.Product{X: x, W: w.up.W, Packed: w.up.Packed, Bias: w.up.Bias, Precision: e.class, Y: matrix(m.up)})
+			gate := e.hiddenProduct(matrix(m.gated), x, w)
+			gate.Up = qkv.Linear{}
+			m.products = append(m.products, gate, qkv.Product{X: x, W: w.up.W, Packed: w.up.Packed, Bias: w.up.Bias, Precision: e.class, Y: matrix(m.up)})
 		}
 		if tokens > 1 {
 			err = cmp.Or(err, flush())
@@ -217,14 +233,20 @@ func (e *Engine) hiddenOfExperts(h qkv.Matrix, b *block) error {
 	return cmp.Or(err, flush())
 }
 
-// clampGated makes gated numbers of two products, see [Options].Clamp.
+// clampSlope is what the gate is multiplied by in the sigmoid, see [Options].Clamp.
+const clampSlope = 1.702
+
+// clampGated makes gated numbers of two products, see [Options].Clamp. Since x is multiplied by the slope s before them,
+// and their biases are, too, they are SiLU(s*g) and s*u. The first grows with g, so that the bound is put on it:
+//
+//	min(g, Clamp) * sigmoid(s*min(g, Clamp)) = min(SiLU(s*g), SiLU(s*Clamp)) / s
 func (e *Engine) clampGated(lo, hi int) {
-	limit := float64(e.Clamp)
-	up := e.mixture.up[lo:hi]
-	for i, x := range e.mixture.gated[lo:hi] {
-		g := min(float64(x), limit)
-		u := max(-limit, min(float64(up[i]), limit))
-		e.mixture.gated[lo+i] = float32((u + 1) * g * sigmoid(1.702*g))
+	limit := clampSlope * e.Clamp
+	most := float32(float64(limit) * sigmoid(float64(limit)))
+	gated, up := e.mixture.gated[lo:hi], e.mixture.up[lo:hi]
+	for i, g := range gated {
+		u := max(-limit, min(up[i], limit))
+		gated[i] = (float32(u*(1/clampSlope)) + 1) * (min(g, most) * (1 / clampSlope))
 	}
 }
 

@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/qkv-go/qkv"
 )
@@ -72,8 +73,18 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 		return qkv.Linear{Packed: p, Bias: bias}
 	}
 	linear := func(x qkv.Matrix) qkv.Linear { return linearOf(class, x, nil) }
+	scaled := func(bias []float32) []float32 { // as what comes in is, see clampGated
+		if bias == nil || w.Clamp == 0 {
+			return bias
+		}
+		bias = slices.Clone(bias)
+		for i := range bias {
+			bias[i] *= clampSlope
+		}
+		return bias
+	}
 	mlpOf := func(x *MLPOf[qkv.Matrix]) mlp {
-		return mlp{linearOf(class, x.Gate, x.GateBias), linearOf(class, x.Up, x.UpBias), linearOf(class, x.Down, x.DownBias)}
+		return mlp{linearOf(class, x.Gate, scaled(x.GateBias)), linearOf(class, x.Up, scaled(x.UpBias)), linearOf(class, x.Down, x.DownBias)}
 	}
 	global, local := rotary(w.Rotary), (*qkv.Rotary)(nil)
 	if w.Period != 0 {
