@@ -30,6 +30,11 @@ func BenchmarkDecode(b *testing.B) {
 		return &x[0]
 	}
 	q, p, o, scale := floats(dim*rows), floats(kernel.KeyBlock*rows), floats(dim*rows), floats(kernel.KeyBlock)
+	const blocksOfKeys = kernel.KeyBlock / kernel.Int8Block
+	codes := make([]int8, dim/kernel.Int8Block*kernel.KeyBlock*rows)
+	for i := range codes {
+		codes[i] = int8(r.IntN(128))
+	}
 	const few = 16 // rows that are made float32 at a time
 	converted := make([]float32, few*dim)
 	var convertedOff [2 * kernel.KeyBlock]int
@@ -65,6 +70,11 @@ func BenchmarkDecode(b *testing.B) {
 				Off: off, Elem: e, Scale: scale, Keys: kernel.KeyBlock, MaskFrom: kernel.KeyBlock, Dim: dim, P: p, Stride: rows, Rows: rows,
 				O: o, OStride: dim, Mode: kernel.Add,
 			}
+			groups := e.Int8Groups(dim)
+			accumulateInt8 := kernel.DecodeAccumulateInt8Args{
+				Off: off, Elem: e, Keys: kernel.KeyBlock, Dim: dim, Codes: &codes[0], Scales: floats(groups * blocksOfKeys * rows), Mins: floats(groups * blocksOfKeys * rows),
+				Blocks: blocksOfKeys, Lanes: rows, Rows: rows, O: o, OStride: dim, Mode: kernel.Add,
+			}
 			convert := kernel.ConvertArgs{
 				Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: e.Unit(), Scale: scale, Rows: few, Dim: dim,
 				Dst: &converted[0], Stride: dim, Ahead: ahead,
@@ -79,6 +89,7 @@ func BenchmarkDecode(b *testing.B) {
 				{"scores", e.Direct(), func(k unsafe.Pointer) { scores.K = k; set.DecodeScores(&scores) }},
 				{"scoresInt8", e.Integers(), func(k unsafe.Pointer) { int8.K = k; set.DecodeScoresInt8(&int8) }},
 				{"accumulate", e.Direct() || set.AnyValues, func(v unsafe.Pointer) { accumulate.V = v; set.DecodeAccumulate(&accumulate) }},
+				{"accumulateInt8", e.Integers(), func(v unsafe.Pointer) { accumulateInt8.V = v; set.DecodeAccumulateInt8(&accumulateInt8) }},
 				{"convertAccumulate", !e.Direct(), func(v unsafe.Pointer) {
 					for k := 0; k < kernel.KeyBlock; k += few {
 						convert.Src, ofConverted.P = unsafe.Add(v, k*size), ptr.At(p, k*rows)
