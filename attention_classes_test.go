@@ -177,7 +177,7 @@ func TestSameBitsAttentionClasses(t *testing.T) {
 		n = 10
 	}
 	sampleClasses(t, n, func(t *testing.T, seed uint64, p *problem) {
-		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 32)))
+		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 32)), p.sets())
 	})
 	if brief() {
 		return

@@ -255,15 +255,15 @@ func TestSameBitsFeatures(t *testing.T) {
 		n = 30
 	}
 	sampleFeatures(t, n, func(t *testing.T, seed uint64, p *problem) {
-		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 12)))
+		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 12)), p.sets())
 	})
 }
 
-// checkSameSample is checkSame for every set, but of chosen workers and regions.
-func (p *problem) checkSameSample(t *testing.T, r *rand.Rand) {
+// checkSameSample is checkSame for some sets, but of chosen workers and regions.
+func (p *problem) checkSameSample(t *testing.T, r *rand.Rand, sets []string) {
 	t.Helper()
 	check := p.reference(t)
-	for _, set := range p.sets() {
+	for _, set := range sets {
 		check(set, drawn(r, 1, 2, 7))
 		p.checkUnwritten(t)
 		b, heads := r.IntN(p.sequences()), p.q.shape[1]
