@@ -245,7 +245,7 @@ func TestAllocsAsWritten(t *testing.T) {
 				})
 			}},
 		} {
-			if n := testing.AllocsPerRun(50, func() {
+			if n := allocsPerCall(50, func() {
 				if err := f.do(); err != nil {
 					t.Fatalf("%s: %v", f.name, err)
 				}

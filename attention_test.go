@@ -248,11 +248,14 @@ func TestAllocs(t *testing.T) {
 		t.Skip("sync.Pool drops items under the race detector")
 	}
 	for _, workers := range []int{1, 2, 4} {
+		if brief() && workers > 2 {
+			continue
+		}
 		a := newAttention(t, qkv.Config{Workers: workers})
 		for _, s := range shapes {
 			p := newProblem(s.dims, "bshd", s.mask, normal(6))
 			c := p.call()
-			if n := testing.AllocsPerRun(20, func() {
+			if n := allocsPerCall(20, func() {
 				if err := a.Run(c); err != nil {
 					t.Fatal(err)
 				}

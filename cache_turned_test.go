@@ -312,7 +312,7 @@ func TestAllocsCacheTurned(t *testing.T) {
 		step := newStep(t, e, cache)
 		steps := []qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: tokens}}
 		call := &qkv.Call{Q: qkv.THD(q, tokens, turnedHeads, turnedQK), Out: qkv.THD(out, tokens, turnedHeads, turnedV), LSE: lse}
-		if n := testing.AllocsPerRun(20, func() {
+		if n := allocsPerCall(20, func() {
 			must(step.Begin(steps))
 			must(step.Write(0, qkv.THD(k, tokens, turnedKVHeads, turnedQK), qkv.THD(v, tokens, turnedKVHeads, turnedV)))
 			must(step.Attend(0, call))

@@ -181,7 +181,7 @@ func TestContextEnds(t *testing.T) {
 				must(o.run(context.Background(), before))
 				took := time.Since(start)
 				want := cloned(o.out)
-				ended, tries := 0, 8
+				ended, tries := 0, 4
 				if brief() {
 					tries = 2
 				}

@@ -317,7 +317,7 @@ func TestGatedDivision(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(53, 54))
 	numbers := func(n int) []float32 { return draw(n, func() float32 { return float32(r.NormFloat64()) }) }
-	rounds := 120
+	rounds := 60
 	if testing.Short() || raceEnabled {
 		rounds = 20
 	}

@@ -548,7 +548,7 @@ func TestInt8ProductsAllocs(t *testing.T) {
 		must(err)
 		for _, rows := range []int{1, m} {
 			for _, p := range []qkv.Product{{Packed: packed}, {W: w.T()}} {
-				if n := testing.AllocsPerRun(20, func() {
+				if n := allocsPerCall(20, func() {
 					must(e.MatMul(&qkv.Product{X: qkv.RowMajor(x, rows, k), W: p.W, Packed: p.Packed, Y: qkv.RowMajor(y, rows, n), Precision: qkv.PrecisionInt8}))
 				}); n != 0 {
 					t.Errorf("%d workers, %d rows, packed %v: %v allocations", workers, rows, p.Packed != nil, n)

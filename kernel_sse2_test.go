@@ -107,9 +107,9 @@ func TestExpSSE2(t *testing.T) {
 		0, negZero, fp.ExpMin, math.Nextafter32(fp.ExpMin, -100), math.Nextafter32(fp.ExpMin, 0), -0.25, -0.75,
 		-math.MaxFloat32, float32(math.Inf(-1)), float32(math.NaN()), -1e-45, -1e8,
 	}
-	n := 2_000_000
+	n := 400_000
 	if testing.Short() {
-		n /= 10
+		n /= 4
 	}
 	const stride = 5
 	for range n / 4 {
@@ -139,7 +139,7 @@ func TestExpSSE2(t *testing.T) {
 // they are rough, as wide at least.
 func TestSpanSSE2(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 100_000 {
+	for range 30_000 {
 		n, rows := 1+r.IntN(21), 1+r.IntN(3)
 		var x [3][23]float32
 		var off [3]int

@@ -286,7 +286,7 @@ func TestAllocsLayerClasses(t *testing.T) {
 				cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{{KVHeads: l.kvHeads, DimQK: l.dim, DimV: l.dim}}, Pages: 4, PageTokens: 16})
 				step := newStep(t, e, cache)
 				steps := []qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 1}}
-				if n := testing.AllocsPerRun(20, func() {
+				if n := allocsPerCall(20, func() {
 					must(layer.Forward(qkv.RowMajor(y, tokens, l.out), qkv.RowMajor(x, tokens, l.in)))
 					must(step.Begin(steps))
 					must(layer.Step(step, 0, qkv.RowMajor(y[:l.out], 1, l.out), qkv.RowMajor(x[:l.in], 1, l.in)))

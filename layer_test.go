@@ -433,7 +433,7 @@ func TestLayerAllocs(t *testing.T) {
 		}
 		c := qkv.LayerCall{X: newMatrix("rows", p.batch*p.seq, p.in, next).matrix(), Batch: p.batch}
 		c.Y = c.X
-		if n := testing.AllocsPerRun(20, func() {
+		if n := allocsPerCall(20, func() {
 			if err := l.Run(&c); err != nil {
 				t.Fatal(err)
 			}

@@ -458,7 +458,7 @@ func TestMatMulAllocs(t *testing.T) {
 			w := newMatrix("rows", 300, 200, normal(1))
 			p := qkv.Product{X: newMatrix("rows", 70, 300, normal(2)).matrix(), Y: newMatrix("rows", 70, 200, normal(3)).matrix()}
 			withWeights(t, e, &p, w, form)
-			if n := testing.AllocsPerRun(20, func() {
+			if n := allocsPerCall(20, func() {
 				if err := e.MatMul(&p); err != nil {
 					t.Fatal(err)
 				}

@@ -111,7 +111,7 @@ func TestMergeInPlace(t *testing.T) {
 		many[i] = first
 	}
 	for _, parts := range [][]qkv.Partial{{first, second}, many} {
-		n := testing.AllocsPerRun(10, func() { must(a.Merge(p.out.view(), p.lse, parts)) })
+		n := allocsPerCall(10, func() { must(a.Merge(p.out.view(), p.lse, parts)) })
 		if n != 0 && !raceEnabled { // under the race detector sync.Pool drops items
 			t.Errorf("%v allocations for %d parts", n, len(parts))
 		}

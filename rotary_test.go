@@ -316,7 +316,7 @@ func TestRotateAllocs(t *testing.T) {
 	positions := make([]int, 64)
 	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		x := rotaryTensor("bshd", 1, 4, 64, 64, normal(1)).view()
-		if n := testing.AllocsPerRun(20, func() {
+		if n := allocsPerCall(20, func() {
 			if err := a.Rotate(rotary, x, positions); err != nil {
 				t.Fatal(err)
 			}

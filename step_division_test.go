@@ -41,7 +41,11 @@ func TestStepDivision(t *testing.T) {
 		must(step.Write(i, k.view(), v.view()))
 	}
 	must(errors.Join(step.Commit(), step.Begin(reads)))
-	for i := range 160 {
+	calls := 160
+	if brief() {
+		calls = 50
+	}
+	for i := range calls {
 		// Ten calls in turn are the same, but that every other has an option more.
 		r := rand.New(rand.NewPCG(uint64(i/10), 76))
 		which := r.IntN(len(shapes))

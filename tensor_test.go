@@ -238,6 +238,19 @@ func (p *problem) sets() []string {
 // brief reports whether samples are to be small.
 func brief() bool { return testing.Short() || raceEnabled }
 
+// allocsPerCall returns how many allocations a call makes in steady state: the least of some tries, since a
+// collection beside the calls of a try empties the pools.
+func allocsPerCall(calls int, f func()) float64 {
+	if brief() {
+		calls = min(calls, 5)
+	}
+	least := testing.AllocsPerRun(calls, f)
+	for try := 0; try < 4 && least > 0; try++ {
+		least = min(least, testing.AllocsPerRun(calls, f))
+	}
+	return least
+}
+
 // sets returns the names of the kernel sets to test: those that this machine can run, or the one
 // that QKV_KERNEL forces. That all of them give the same bits takes a run in which none is forced.
 func sets() []string {

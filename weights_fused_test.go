@@ -252,7 +252,7 @@ func TestAllocsWeightsFused(t *testing.T) {
 	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		w := newWeights(rand.New(rand.NewPCG(36, 36)), qkv.WeightQ8_0, 70, 320, 1)
 		p := &qkv.Product{X: newMatrix("rows", 1, 320, normal(37)).matrix(), W: w.T(), Y: qkv.RowMajor(make([]float32, 70), 1, 70)}
-		if n := testing.AllocsPerRun(10, func() { must(e.MatMul(p)) }); n != 0 {
+		if n := allocsPerCall(10, func() { must(e.MatMul(p)) }); n != 0 {
 			t.Errorf("%v allocations", n)
 		}
 	})

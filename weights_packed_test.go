@@ -272,7 +272,7 @@ func TestAllocsWeightsPacked(t *testing.T) {
 		must(err)
 		for _, rows := range []int{1, 8, 20} {
 			p := &qkv.Product{X: newMatrix("rows", rows, 256, normal(54)).matrix(), Packed: packed, Y: qkv.RowMajor(make([]float32, rows*70), rows, 70)}
-			if n := testing.AllocsPerRun(10, func() { must(e.MatMul(p)) }); n != 0 {
+			if n := allocsPerCall(10, func() { must(e.MatMul(p)) }); n != 0 {
 				t.Errorf("%d rows: %v allocations", rows, n)
 			}
 		}

@@ -201,7 +201,7 @@ func TestWriteAllocs(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	k := newWrittenPool(r, kernel.Int8, &axesOf[1], &axesOf[0], poolHeads, 96)
 	v := newWrittenPool(r, kernel.Float16, &axesOf[2], &axesOf[0], poolHeads, 96)
-	if n := testing.AllocsPerRun(20, func() { engine.Write(&k.KVWrite, &v.KVWrite, 2) }); n >= 1 {
+	if n := allocsPerCall(20, func() { engine.Write(&k.KVWrite, &v.KVWrite, 2) }); n >= 1 {
 		t.Errorf("%v allocations", n)
 	}
 }

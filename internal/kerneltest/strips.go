@@ -53,7 +53,7 @@ func (s *suite) multiplyStrips(lanes int) {
 	for _, w := range kernel.StripTypes() {
 		for _, depth := range dotDepths(w) {
 			for rows := 1; rows <= kernel.MaxStripRows; rows++ {
-				if s.skip() || s.IntN(4) != 0 {
+				if s.skip() || s.IntN(8) != 0 {
 					continue
 				}
 				s.begin()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -19,9 +20,13 @@ import (
 // cases: an emulated CPU spends all of its time on the transcriptions, which are scalar.
 func Test(t *testing.T, set *kernel.Set) { test(t, set, testing.Short()) }
 
-// TestClasses tests what a set with a [kernel.Set.Base] has of its own, the operations of numerical classes.
+// TestClasses tests what a set with a [kernel.Set.Base] has of its own, the operations of numerical classes; of
+// pairs only if it has an instruction for them, with which it differs from its base.
 func TestClasses(t *testing.T, set *kernel.Set) {
-	testOperations(t, set, testing.Short(), classOperations)
+	own := slices.DeleteFunc(slices.Clone(classOperations), func(op operation) bool {
+		return !set.Paired && strings.Contains(op.name, "Pairs")
+	})
+	testOperations(t, set, testing.Short(), own)
 }
 
 func test(t *testing.T, set *kernel.Set, short bool) {
