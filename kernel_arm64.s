@@ -346,6 +346,8 @@ int8Multiply:
 	MOVD R25, R3
 	MOVD R2, R5
 	MOVD 72(R0), R4 // a.Rows
+	CMP $3, R4
+	BGE int8Turned
 	PCALIGN $32
 
 int8Row:
@@ -376,6 +378,51 @@ int8Row:
 	ADD $16, R5
 	SUBS $1, R4
 	BNE int8Row
+	JMP int8Multiplied
+
+int8Turned:
+	VZIP1 V2.S4, V0.S4, V8.S4
+	VZIP2 V2.S4, V0.S4, V2.S4
+	VZIP1 V6.S4, V4.S4, V0.S4
+	VZIP2 V6.S4, V4.S4, V6.S4
+	VZIP1 V0.D2, V8.D2, V4.D2
+	VZIP2 V0.D2, V8.D2, V0.D2
+	VZIP1 V6.D2, V2.D2, V8.D2
+	VZIP2 V6.D2, V2.D2, V6.D2
+	VZIP1 V3.S4, V1.S4, V2.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V7.S4, V5.S4, V1.S4
+	VZIP2 V7.S4, V5.S4, V7.S4
+	VZIP1 V1.D2, V2.D2, V5.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V7.D2, V3.D2, V2.D2
+	VZIP2 V7.D2, V3.D2, V7.D2
+	PCALIGN $32
+
+int8TurnedRow:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V3.B16
+	WORD $0x4f8ce083 // sdot v3.4s, v4.16b, v12.4b[0]
+	WORD $0x4face003 // sdot v3.4s, v0.16b, v12.4b[1]
+	WORD $0x4f8ce903 // sdot v3.4s, v8.16b, v12.4b[2]
+	WORD $0x4face8c3 // sdot v3.4s, v6.16b, v12.4b[3]
+	WORD $0x4f8de0a3 // sdot v3.4s, v5.16b, v13.4b[0]
+	WORD $0x4fade023 // sdot v3.4s, v1.16b, v13.4b[1]
+	WORD $0x4f8de843 // sdot v3.4s, v2.16b, v13.4b[2]
+	WORD $0x4fade8e3 // sdot v3.4s, v7.16b, v13.4b[3]
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V3.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE int8TurnedRow
+
+int8Multiplied:
 	ADD $52, R25
 	ADD $32, R21
 	ADD $32, R22
@@ -421,6 +468,8 @@ BlockQ8_0Block:
 	MOVD R25, R3
 	MOVD R2, R5
 	MOVD 72(R0), R4 // a.Rows
+	CMP $3, R4
+	BGE BlockQ8_0Turned
 	PCALIGN $32
 
 BlockQ8_0Row:
@@ -451,6 +500,51 @@ BlockQ8_0Row:
 	ADD $16, R5
 	SUBS $1, R4
 	BNE BlockQ8_0Row
+	JMP BlockQ8_0Multiplied
+
+BlockQ8_0Turned:
+	VZIP1 V2.S4, V0.S4, V8.S4
+	VZIP2 V2.S4, V0.S4, V2.S4
+	VZIP1 V6.S4, V4.S4, V0.S4
+	VZIP2 V6.S4, V4.S4, V6.S4
+	VZIP1 V0.D2, V8.D2, V4.D2
+	VZIP2 V0.D2, V8.D2, V0.D2
+	VZIP1 V6.D2, V2.D2, V8.D2
+	VZIP2 V6.D2, V2.D2, V6.D2
+	VZIP1 V3.S4, V1.S4, V2.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V7.S4, V5.S4, V1.S4
+	VZIP2 V7.S4, V5.S4, V7.S4
+	VZIP1 V1.D2, V2.D2, V5.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V7.D2, V3.D2, V2.D2
+	VZIP2 V7.D2, V3.D2, V7.D2
+	PCALIGN $32
+
+BlockQ8_0TurnedRow:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V3.B16
+	WORD $0x4f8ce083 // sdot v3.4s, v4.16b, v12.4b[0]
+	WORD $0x4face003 // sdot v3.4s, v0.16b, v12.4b[1]
+	WORD $0x4f8ce903 // sdot v3.4s, v8.16b, v12.4b[2]
+	WORD $0x4face8c3 // sdot v3.4s, v6.16b, v12.4b[3]
+	WORD $0x4f8de0a3 // sdot v3.4s, v5.16b, v13.4b[0]
+	WORD $0x4fade023 // sdot v3.4s, v1.16b, v13.4b[1]
+	WORD $0x4f8de843 // sdot v3.4s, v2.16b, v13.4b[2]
+	WORD $0x4fade8e3 // sdot v3.4s, v7.16b, v13.4b[3]
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V3.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ8_0TurnedRow
+
+BlockQ8_0Multiplied:
 	ADD $52, R25
 	ADD $34, R21
 	ADD $34, R22
@@ -508,6 +602,8 @@ BlockQ4_0Block:
 	MOVD R25, R3
 	MOVD R2, R5
 	MOVD 72(R0), R4 // a.Rows
+	CMP $3, R4
+	BGE BlockQ4_0Turned
 	PCALIGN $32
 
 BlockQ4_0Row:
@@ -538,6 +634,51 @@ BlockQ4_0Row:
 	ADD $16, R5
 	SUBS $1, R4
 	BNE BlockQ4_0Row
+	JMP BlockQ4_0Multiplied
+
+BlockQ4_0Turned:
+	VZIP1 V2.S4, V0.S4, V8.S4
+	VZIP2 V2.S4, V0.S4, V2.S4
+	VZIP1 V6.S4, V4.S4, V0.S4
+	VZIP2 V6.S4, V4.S4, V6.S4
+	VZIP1 V0.D2, V8.D2, V4.D2
+	VZIP2 V0.D2, V8.D2, V0.D2
+	VZIP1 V6.D2, V2.D2, V8.D2
+	VZIP2 V6.D2, V2.D2, V6.D2
+	VZIP1 V3.S4, V1.S4, V2.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V7.S4, V5.S4, V1.S4
+	VZIP2 V7.S4, V5.S4, V7.S4
+	VZIP1 V1.D2, V2.D2, V5.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V7.D2, V3.D2, V2.D2
+	VZIP2 V7.D2, V3.D2, V7.D2
+	PCALIGN $32
+
+BlockQ4_0TurnedRow:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V3.B16
+	WORD $0x4f8ce083 // sdot v3.4s, v4.16b, v12.4b[0]
+	WORD $0x4face003 // sdot v3.4s, v0.16b, v12.4b[1]
+	WORD $0x4f8ce903 // sdot v3.4s, v8.16b, v12.4b[2]
+	WORD $0x4face8c3 // sdot v3.4s, v6.16b, v12.4b[3]
+	WORD $0x4f8de0a3 // sdot v3.4s, v5.16b, v13.4b[0]
+	WORD $0x4fade023 // sdot v3.4s, v1.16b, v13.4b[1]
+	WORD $0x4f8de843 // sdot v3.4s, v2.16b, v13.4b[2]
+	WORD $0x4fade8e3 // sdot v3.4s, v7.16b, v13.4b[3]
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V3.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ4_0TurnedRow
+
+BlockQ4_0Multiplied:
 	ADD $52, R25
 	ADD $18, R21
 	ADD $18, R22
@@ -590,6 +731,8 @@ BlockQ4_1Block:
 	MOVD R25, R3
 	MOVD R2, R5
 	MOVD 72(R0), R4 // a.Rows
+	CMP $3, R4
+	BGE BlockQ4_1Turned
 	PCALIGN $32
 
 BlockQ4_1Row:
@@ -621,6 +764,52 @@ BlockQ4_1Row:
 	ADD $16, R5
 	SUBS $1, R4
 	BNE BlockQ4_1Row
+	JMP BlockQ4_1Multiplied
+
+BlockQ4_1Turned:
+	VZIP1 V2.S4, V0.S4, V8.S4
+	VZIP2 V2.S4, V0.S4, V2.S4
+	VZIP1 V6.S4, V4.S4, V0.S4
+	VZIP2 V6.S4, V4.S4, V6.S4
+	VZIP1 V0.D2, V8.D2, V4.D2
+	VZIP2 V0.D2, V8.D2, V0.D2
+	VZIP1 V6.D2, V2.D2, V8.D2
+	VZIP2 V6.D2, V2.D2, V6.D2
+	VZIP1 V3.S4, V1.S4, V2.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V7.S4, V5.S4, V1.S4
+	VZIP2 V7.S4, V5.S4, V7.S4
+	VZIP1 V1.D2, V2.D2, V5.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V7.D2, V3.D2, V2.D2
+	VZIP2 V7.D2, V3.D2, V7.D2
+	PCALIGN $32
+
+BlockQ4_1TurnedRow:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V3.B16
+	WORD $0x4f8ce083 // sdot v3.4s, v4.16b, v12.4b[0]
+	WORD $0x4face003 // sdot v3.4s, v0.16b, v12.4b[1]
+	WORD $0x4f8ce903 // sdot v3.4s, v8.16b, v12.4b[2]
+	WORD $0x4face8c3 // sdot v3.4s, v6.16b, v12.4b[3]
+	WORD $0x4f8de0a3 // sdot v3.4s, v5.16b, v13.4b[0]
+	WORD $0x4fade023 // sdot v3.4s, v1.16b, v13.4b[1]
+	WORD $0x4f8de843 // sdot v3.4s, v2.16b, v13.4b[2]
+	WORD $0x4fade8e3 // sdot v3.4s, v7.16b, v13.4b[3]
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V3.S4, V15.S4
+	WORD $0x4fae124f // fmla v15.4s, v18.4s, v14.s[1]
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ4_1TurnedRow
+
+BlockQ4_1Multiplied:
 	ADD $52, R25
 	ADD $20, R21
 	ADD $20, R22
@@ -795,11 +984,11 @@ nextKeys:
 //	R11 terms left
 //	R12 what is read next
 //	R13 scratch
-//	bytes 8x1: V0..V7 sums of integers; V8..V15 sums; V16..V23 X; V24 W, scales; V25 scratch; V26 128
-//	bytes 4x2: V0..V7 sums of integers; V8..V15 sums; V16..V19 X; V20..V21 W, scales; V22 scratch; V23 128
-//	bytes 4x1: V0..V3 sums of integers; V4..V7 sums; V8..V11 X; V12 W, scales; V13 scratch; V14 128
-//	bytes 1x3: V0..V2 sums of integers; V3..V5 sums; V6..V7 X; V8..V10 W, scales; V11 scratch; V12 128
-//	bytes 1x1: V0 sums of integers; V1 sums; V2..V3 X; V4 W, scales; V5 scratch; V6 128
+//	bytes 8x1: V0..V7 sums of integers; V8..V15 sums; V16..V23 X; V24 scratch; V25 128; V26..V29 W, scales
+//	bytes 4x2: V0..V7 sums of integers; V8..V15 sums; V16..V19 X; V20 scratch; V21 128; V22..V29 W, scales
+//	bytes 4x1: V0..V3 sums of integers; V4..V7 sums; V8..V11 X; V12 scratch; V13 128; V14..V17 W, scales
+//	bytes 1x3: V0..V2 sums of integers; V3..V5 sums; V6..V7 X; V8 scratch; V9 128; V10..V21 W, scales
+//	bytes 1x1: V0 sums of integers; V1 sums; V2..V3 X; V4 scratch; V5 128; V6..V9 W, scales
 TEXT ·multiplyInt8NEONDOT(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R19 // a.X
@@ -879,7 +1068,7 @@ minlessbytes8x1:
 	VMOVI $0, V13.B16
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
-	VMOVI $128, V26.B16
+	VMOVI $128, V25.B16
 	PCALIGN $32
 
 blockbytes8x1:
@@ -909,50 +1098,50 @@ askedbytes8x1_0:
 	FMOVQ (R4), F21
 	FMOVQ (R5), F22
 	FMOVQ (R6), F23
-	FMOVQ (R7), F24
+	FMOVQ (R7), F26
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F27
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F28
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F29
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	VEOR V25.B16, V26.B16, V26.B16
+	VEOR V25.B16, V27.B16, V27.B16
+	VEOR V25.B16, V28.B16, V28.B16
+	VEOR V25.B16, V29.B16, V29.B16
+	WORD $0x4f90e340 // sdot v0.4s, v26.16b, v16.4b[0]
+	WORD $0x4f91e341 // sdot v1.4s, v26.16b, v17.4b[0]
+	WORD $0x4f92e342 // sdot v2.4s, v26.16b, v18.4b[0]
+	WORD $0x4f93e343 // sdot v3.4s, v26.16b, v19.4b[0]
+	WORD $0x4f94e344 // sdot v4.4s, v26.16b, v20.4b[0]
+	WORD $0x4f95e345 // sdot v5.4s, v26.16b, v21.4b[0]
+	WORD $0x4f96e346 // sdot v6.4s, v26.16b, v22.4b[0]
+	WORD $0x4f97e347 // sdot v7.4s, v26.16b, v23.4b[0]
+	WORD $0x4fb0e360 // sdot v0.4s, v27.16b, v16.4b[1]
+	WORD $0x4fb1e361 // sdot v1.4s, v27.16b, v17.4b[1]
+	WORD $0x4fb2e362 // sdot v2.4s, v27.16b, v18.4b[1]
+	WORD $0x4fb3e363 // sdot v3.4s, v27.16b, v19.4b[1]
+	WORD $0x4fb4e364 // sdot v4.4s, v27.16b, v20.4b[1]
+	WORD $0x4fb5e365 // sdot v5.4s, v27.16b, v21.4b[1]
+	WORD $0x4fb6e366 // sdot v6.4s, v27.16b, v22.4b[1]
+	WORD $0x4fb7e367 // sdot v7.4s, v27.16b, v23.4b[1]
+	WORD $0x4f90eb80 // sdot v0.4s, v28.16b, v16.4b[2]
+	WORD $0x4f91eb81 // sdot v1.4s, v28.16b, v17.4b[2]
+	WORD $0x4f92eb82 // sdot v2.4s, v28.16b, v18.4b[2]
+	WORD $0x4f93eb83 // sdot v3.4s, v28.16b, v19.4b[2]
+	WORD $0x4f94eb84 // sdot v4.4s, v28.16b, v20.4b[2]
+	WORD $0x4f95eb85 // sdot v5.4s, v28.16b, v21.4b[2]
+	WORD $0x4f96eb86 // sdot v6.4s, v28.16b, v22.4b[2]
+	WORD $0x4f97eb87 // sdot v7.4s, v28.16b, v23.4b[2]
+	WORD $0x4fb0eba0 // sdot v0.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eba1 // sdot v1.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eba2 // sdot v2.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eba3 // sdot v3.4s, v29.16b, v19.4b[3]
+	WORD $0x4fb4eba4 // sdot v4.4s, v29.16b, v20.4b[3]
+	WORD $0x4fb5eba5 // sdot v5.4s, v29.16b, v21.4b[3]
+	WORD $0x4fb6eba6 // sdot v6.4s, v29.16b, v22.4b[3]
+	WORD $0x4fb7eba7 // sdot v7.4s, v29.16b, v23.4b[3]
 	FMOVQ 16(R25), F16
 	FMOVQ 16(R26), F17
 	FMOVQ 16(R1), F18
@@ -961,50 +1150,50 @@ askedbytes8x1_0:
 	FMOVQ 16(R4), F21
 	FMOVQ 16(R5), F22
 	FMOVQ 16(R6), F23
-	FMOVQ (R7), F24
+	FMOVQ (R7), F26
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F27
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F28
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F29
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	VEOR V25.B16, V26.B16, V26.B16
+	VEOR V25.B16, V27.B16, V27.B16
+	VEOR V25.B16, V28.B16, V28.B16
+	VEOR V25.B16, V29.B16, V29.B16
+	WORD $0x4f90e340 // sdot v0.4s, v26.16b, v16.4b[0]
+	WORD $0x4f91e341 // sdot v1.4s, v26.16b, v17.4b[0]
+	WORD $0x4f92e342 // sdot v2.4s, v26.16b, v18.4b[0]
+	WORD $0x4f93e343 // sdot v3.4s, v26.16b, v19.4b[0]
+	WORD $0x4f94e344 // sdot v4.4s, v26.16b, v20.4b[0]
+	WORD $0x4f95e345 // sdot v5.4s, v26.16b, v21.4b[0]
+	WORD $0x4f96e346 // sdot v6.4s, v26.16b, v22.4b[0]
+	WORD $0x4f97e347 // sdot v7.4s, v26.16b, v23.4b[0]
+	WORD $0x4fb0e360 // sdot v0.4s, v27.16b, v16.4b[1]
+	WORD $0x4fb1e361 // sdot v1.4s, v27.16b, v17.4b[1]
+	WORD $0x4fb2e362 // sdot v2.4s, v27.16b, v18.4b[1]
+	WORD $0x4fb3e363 // sdot v3.4s, v27.16b, v19.4b[1]
+	WORD $0x4fb4e364 // sdot v4.4s, v27.16b, v20.4b[1]
+	WORD $0x4fb5e365 // sdot v5.4s, v27.16b, v21.4b[1]
+	WORD $0x4fb6e366 // sdot v6.4s, v27.16b, v22.4b[1]
+	WORD $0x4fb7e367 // sdot v7.4s, v27.16b, v23.4b[1]
+	WORD $0x4f90eb80 // sdot v0.4s, v28.16b, v16.4b[2]
+	WORD $0x4f91eb81 // sdot v1.4s, v28.16b, v17.4b[2]
+	WORD $0x4f92eb82 // sdot v2.4s, v28.16b, v18.4b[2]
+	WORD $0x4f93eb83 // sdot v3.4s, v28.16b, v19.4b[2]
+	WORD $0x4f94eb84 // sdot v4.4s, v28.16b, v20.4b[2]
+	WORD $0x4f95eb85 // sdot v5.4s, v28.16b, v21.4b[2]
+	WORD $0x4f96eb86 // sdot v6.4s, v28.16b, v22.4b[2]
+	WORD $0x4f97eb87 // sdot v7.4s, v28.16b, v23.4b[2]
+	WORD $0x4fb0eba0 // sdot v0.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eba1 // sdot v1.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eba2 // sdot v2.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eba3 // sdot v3.4s, v29.16b, v19.4b[3]
+	WORD $0x4fb4eba4 // sdot v4.4s, v29.16b, v20.4b[3]
+	WORD $0x4fb5eba5 // sdot v5.4s, v29.16b, v21.4b[3]
+	WORD $0x4fb6eba6 // sdot v6.4s, v29.16b, v22.4b[3]
+	WORD $0x4fb7eba7 // sdot v7.4s, v29.16b, v23.4b[3]
 	FMOVQ 32(R25), F16
 	FMOVQ 32(R26), F17
 	FMOVQ 32(R1), F18
@@ -1013,42 +1202,42 @@ askedbytes8x1_0:
 	FMOVQ 32(R4), F21
 	FMOVQ 32(R5), F22
 	FMOVQ 32(R6), F23
-	FMOVQ (R9), F24
+	FMOVQ (R9), F26
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f909319 // fmul v25.4s, v24.4s, v16.s[0]
-	VFMLA V25.S4, V0.S4, V8.S4
+	WORD $0x4f909358 // fmul v24.4s, v26.4s, v16.s[0]
+	VFMLA V24.S4, V0.S4, V8.S4
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f919319 // fmul v25.4s, v24.4s, v17.s[0]
-	VFMLA V25.S4, V1.S4, V9.S4
+	WORD $0x4f919358 // fmul v24.4s, v26.4s, v17.s[0]
+	VFMLA V24.S4, V1.S4, V9.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f929319 // fmul v25.4s, v24.4s, v18.s[0]
-	VFMLA V25.S4, V2.S4, V10.S4
+	WORD $0x4f929358 // fmul v24.4s, v26.4s, v18.s[0]
+	VFMLA V24.S4, V2.S4, V10.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f939319 // fmul v25.4s, v24.4s, v19.s[0]
-	VFMLA V25.S4, V3.S4, V11.S4
+	WORD $0x4f939358 // fmul v24.4s, v26.4s, v19.s[0]
+	VFMLA V24.S4, V3.S4, V11.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949319 // fmul v25.4s, v24.4s, v20.s[0]
-	VFMLA V25.S4, V4.S4, V12.S4
+	WORD $0x4f949358 // fmul v24.4s, v26.4s, v20.s[0]
+	VFMLA V24.S4, V4.S4, V12.S4
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f959319 // fmul v25.4s, v24.4s, v21.s[0]
-	VFMLA V25.S4, V5.S4, V13.S4
+	WORD $0x4f959358 // fmul v24.4s, v26.4s, v21.s[0]
+	VFMLA V24.S4, V5.S4, V13.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f969319 // fmul v25.4s, v24.4s, v22.s[0]
-	VFMLA V25.S4, V6.S4, V14.S4
+	WORD $0x4f969358 // fmul v24.4s, v26.4s, v22.s[0]
+	VFMLA V24.S4, V6.S4, V14.S4
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4f979319 // fmul v25.4s, v24.4s, v23.s[0]
-	VFMLA V25.S4, V7.S4, V15.S4
+	WORD $0x4f979358 // fmul v24.4s, v26.4s, v23.s[0]
+	VFMLA V24.S4, V7.S4, V15.S4
 	ADD R8, R9
 	CBZ R10, noMinsbytes8x1
-	FMOVQ (R10), F24
-	WORD $0x4fb01308 // fmla v8.4s, v24.4s, v16.s[1]
-	WORD $0x4fb11309 // fmla v9.4s, v24.4s, v17.s[1]
-	WORD $0x4fb2130a // fmla v10.4s, v24.4s, v18.s[1]
-	WORD $0x4fb3130b // fmla v11.4s, v24.4s, v19.s[1]
-	WORD $0x4fb4130c // fmla v12.4s, v24.4s, v20.s[1]
-	WORD $0x4fb5130d // fmla v13.4s, v24.4s, v21.s[1]
-	WORD $0x4fb6130e // fmla v14.4s, v24.4s, v22.s[1]
-	WORD $0x4fb7130f // fmla v15.4s, v24.4s, v23.s[1]
+	FMOVQ (R10), F26
+	WORD $0x4fb01348 // fmla v8.4s, v26.4s, v16.s[1]
+	WORD $0x4fb11349 // fmla v9.4s, v26.4s, v17.s[1]
+	WORD $0x4fb2134a // fmla v10.4s, v26.4s, v18.s[1]
+	WORD $0x4fb3134b // fmla v11.4s, v26.4s, v19.s[1]
+	WORD $0x4fb4134c // fmla v12.4s, v26.4s, v20.s[1]
+	WORD $0x4fb5134d // fmla v13.4s, v26.4s, v21.s[1]
+	WORD $0x4fb6134e // fmla v14.4s, v26.4s, v22.s[1]
+	WORD $0x4fb7134f // fmla v15.4s, v26.4s, v23.s[1]
 	ADD R8, R10
 
 noMinsbytes8x1:
@@ -1078,60 +1267,60 @@ biasedbytes8x1:
 	MOVD $0, R11
 
 addedbytes8x1:
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e28d739 // fadd v25.4s, v25.4s, v8.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e28d718 // fadd v24.4s, v24.4s, v8.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e29d739 // fadd v25.4s, v25.4s, v9.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e29d718 // fadd v24.4s, v24.4s, v9.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2ad739 // fadd v25.4s, v25.4s, v10.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2ad718 // fadd v24.4s, v24.4s, v10.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2bd739 // fadd v25.4s, v25.4s, v11.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2cd718 // fadd v24.4s, v24.4s, v12.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2dd739 // fadd v25.4s, v25.4s, v13.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2dd718 // fadd v24.4s, v24.4s, v13.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2ed739 // fadd v25.4s, v25.4s, v14.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2ed718 // fadd v24.4s, v24.4s, v14.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2fd739 // fadd v25.4s, v25.4s, v15.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2fd718 // fadd v24.4s, v24.4s, v15.4s
+	FMOVQ F24, (R25)
 	ADD $16, R24
 	JMP bytes8Vec
 
@@ -1179,7 +1368,7 @@ minlessbytes4x2:
 	VMOVI $0, V13.B16
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
-	VMOVI $128, V23.B16
+	VMOVI $128, V21.B16
 	PCALIGN $32
 
 blockbytes4x2:
@@ -1205,156 +1394,156 @@ askedbytes4x2_0:
 	FMOVQ (R26), F17
 	FMOVQ (R1), F18
 	FMOVQ (R2), F19
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F22
+	FMOVQ 16(R7), F23
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
-	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
-	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
-	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
-	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
-	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
-	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
-	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F24
+	FMOVQ 16(R7), F25
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
-	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
-	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
-	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
-	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
-	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
-	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
-	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F26
+	FMOVQ 16(R7), F27
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
-	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
-	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
-	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
-	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
-	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
-	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
-	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F28
+	FMOVQ 16(R7), F29
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
-	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
-	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
-	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
-	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
-	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
-	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
-	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	VEOR V21.B16, V22.B16, V22.B16
+	VEOR V21.B16, V23.B16, V23.B16
+	VEOR V21.B16, V24.B16, V24.B16
+	VEOR V21.B16, V25.B16, V25.B16
+	VEOR V21.B16, V26.B16, V26.B16
+	VEOR V21.B16, V27.B16, V27.B16
+	VEOR V21.B16, V28.B16, V28.B16
+	VEOR V21.B16, V29.B16, V29.B16
+	WORD $0x4f90e2c0 // sdot v0.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e1 // sdot v1.4s, v23.16b, v16.4b[0]
+	WORD $0x4f91e2c2 // sdot v2.4s, v22.16b, v17.4b[0]
+	WORD $0x4f91e2e3 // sdot v3.4s, v23.16b, v17.4b[0]
+	WORD $0x4f92e2c4 // sdot v4.4s, v22.16b, v18.4b[0]
+	WORD $0x4f92e2e5 // sdot v5.4s, v23.16b, v18.4b[0]
+	WORD $0x4f93e2c6 // sdot v6.4s, v22.16b, v19.4b[0]
+	WORD $0x4f93e2e7 // sdot v7.4s, v23.16b, v19.4b[0]
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
+	WORD $0x4fb1e302 // sdot v2.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb1e323 // sdot v3.4s, v25.16b, v17.4b[1]
+	WORD $0x4fb2e304 // sdot v4.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb2e325 // sdot v5.4s, v25.16b, v18.4b[1]
+	WORD $0x4fb3e306 // sdot v6.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb3e327 // sdot v7.4s, v25.16b, v19.4b[1]
+	WORD $0x4f90eb40 // sdot v0.4s, v26.16b, v16.4b[2]
+	WORD $0x4f90eb61 // sdot v1.4s, v27.16b, v16.4b[2]
+	WORD $0x4f91eb42 // sdot v2.4s, v26.16b, v17.4b[2]
+	WORD $0x4f91eb63 // sdot v3.4s, v27.16b, v17.4b[2]
+	WORD $0x4f92eb44 // sdot v4.4s, v26.16b, v18.4b[2]
+	WORD $0x4f92eb65 // sdot v5.4s, v27.16b, v18.4b[2]
+	WORD $0x4f93eb46 // sdot v6.4s, v26.16b, v19.4b[2]
+	WORD $0x4f93eb67 // sdot v7.4s, v27.16b, v19.4b[2]
+	WORD $0x4fb0eb80 // sdot v0.4s, v28.16b, v16.4b[3]
+	WORD $0x4fb0eba1 // sdot v1.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eb82 // sdot v2.4s, v28.16b, v17.4b[3]
+	WORD $0x4fb1eba3 // sdot v3.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eb84 // sdot v4.4s, v28.16b, v18.4b[3]
+	WORD $0x4fb2eba5 // sdot v5.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eb86 // sdot v6.4s, v28.16b, v19.4b[3]
+	WORD $0x4fb3eba7 // sdot v7.4s, v29.16b, v19.4b[3]
 	FMOVQ 16(R25), F16
 	FMOVQ 16(R26), F17
 	FMOVQ 16(R1), F18
 	FMOVQ 16(R2), F19
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F22
+	FMOVQ 16(R7), F23
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
-	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
-	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
-	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
-	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
-	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
-	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
-	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F24
+	FMOVQ 16(R7), F25
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
-	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
-	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
-	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
-	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
-	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
-	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
-	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F26
+	FMOVQ 16(R7), F27
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
-	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
-	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
-	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
-	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
-	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
-	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
-	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F28
+	FMOVQ 16(R7), F29
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
-	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
-	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
-	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
-	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
-	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
-	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
-	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	VEOR V21.B16, V22.B16, V22.B16
+	VEOR V21.B16, V23.B16, V23.B16
+	VEOR V21.B16, V24.B16, V24.B16
+	VEOR V21.B16, V25.B16, V25.B16
+	VEOR V21.B16, V26.B16, V26.B16
+	VEOR V21.B16, V27.B16, V27.B16
+	VEOR V21.B16, V28.B16, V28.B16
+	VEOR V21.B16, V29.B16, V29.B16
+	WORD $0x4f90e2c0 // sdot v0.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e1 // sdot v1.4s, v23.16b, v16.4b[0]
+	WORD $0x4f91e2c2 // sdot v2.4s, v22.16b, v17.4b[0]
+	WORD $0x4f91e2e3 // sdot v3.4s, v23.16b, v17.4b[0]
+	WORD $0x4f92e2c4 // sdot v4.4s, v22.16b, v18.4b[0]
+	WORD $0x4f92e2e5 // sdot v5.4s, v23.16b, v18.4b[0]
+	WORD $0x4f93e2c6 // sdot v6.4s, v22.16b, v19.4b[0]
+	WORD $0x4f93e2e7 // sdot v7.4s, v23.16b, v19.4b[0]
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
+	WORD $0x4fb1e302 // sdot v2.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb1e323 // sdot v3.4s, v25.16b, v17.4b[1]
+	WORD $0x4fb2e304 // sdot v4.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb2e325 // sdot v5.4s, v25.16b, v18.4b[1]
+	WORD $0x4fb3e306 // sdot v6.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb3e327 // sdot v7.4s, v25.16b, v19.4b[1]
+	WORD $0x4f90eb40 // sdot v0.4s, v26.16b, v16.4b[2]
+	WORD $0x4f90eb61 // sdot v1.4s, v27.16b, v16.4b[2]
+	WORD $0x4f91eb42 // sdot v2.4s, v26.16b, v17.4b[2]
+	WORD $0x4f91eb63 // sdot v3.4s, v27.16b, v17.4b[2]
+	WORD $0x4f92eb44 // sdot v4.4s, v26.16b, v18.4b[2]
+	WORD $0x4f92eb65 // sdot v5.4s, v27.16b, v18.4b[2]
+	WORD $0x4f93eb46 // sdot v6.4s, v26.16b, v19.4b[2]
+	WORD $0x4f93eb67 // sdot v7.4s, v27.16b, v19.4b[2]
+	WORD $0x4fb0eb80 // sdot v0.4s, v28.16b, v16.4b[3]
+	WORD $0x4fb0eba1 // sdot v1.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eb82 // sdot v2.4s, v28.16b, v17.4b[3]
+	WORD $0x4fb1eba3 // sdot v3.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eb84 // sdot v4.4s, v28.16b, v18.4b[3]
+	WORD $0x4fb2eba5 // sdot v5.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eb86 // sdot v6.4s, v28.16b, v19.4b[3]
+	WORD $0x4fb3eba7 // sdot v7.4s, v29.16b, v19.4b[3]
 	FMOVQ 32(R25), F16
 	FMOVQ 32(R26), F17
 	FMOVQ 32(R1), F18
 	FMOVQ 32(R2), F19
-	FMOVQ (R9), F20
+	FMOVQ (R9), F22
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f909296 // fmul v22.4s, v20.4s, v16.s[0]
-	VFMLA V22.S4, V0.S4, V8.S4
+	WORD $0x4f9092d4 // fmul v20.4s, v22.4s, v16.s[0]
+	VFMLA V20.S4, V0.S4, V8.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f919296 // fmul v22.4s, v20.4s, v17.s[0]
-	VFMLA V22.S4, V2.S4, V10.S4
+	WORD $0x4f9192d4 // fmul v20.4s, v22.4s, v17.s[0]
+	VFMLA V20.S4, V2.S4, V10.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f929296 // fmul v22.4s, v20.4s, v18.s[0]
-	VFMLA V22.S4, V4.S4, V12.S4
+	WORD $0x4f9292d4 // fmul v20.4s, v22.4s, v18.s[0]
+	VFMLA V20.S4, V4.S4, V12.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f939296 // fmul v22.4s, v20.4s, v19.s[0]
-	VFMLA V22.S4, V6.S4, V14.S4
-	FMOVQ 16(R9), F21
+	WORD $0x4f9392d4 // fmul v20.4s, v22.4s, v19.s[0]
+	VFMLA V20.S4, V6.S4, V14.S4
+	FMOVQ 16(R9), F23
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f9092b6 // fmul v22.4s, v21.4s, v16.s[0]
-	VFMLA V22.S4, V1.S4, V9.S4
+	WORD $0x4f9092f4 // fmul v20.4s, v23.4s, v16.s[0]
+	VFMLA V20.S4, V1.S4, V9.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f9192b6 // fmul v22.4s, v21.4s, v17.s[0]
-	VFMLA V22.S4, V3.S4, V11.S4
+	WORD $0x4f9192f4 // fmul v20.4s, v23.4s, v17.s[0]
+	VFMLA V20.S4, V3.S4, V11.S4
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f9292b6 // fmul v22.4s, v21.4s, v18.s[0]
-	VFMLA V22.S4, V5.S4, V13.S4
+	WORD $0x4f9292f4 // fmul v20.4s, v23.4s, v18.s[0]
+	VFMLA V20.S4, V5.S4, V13.S4
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4f9392b6 // fmul v22.4s, v21.4s, v19.s[0]
-	VFMLA V22.S4, V7.S4, V15.S4
+	WORD $0x4f9392f4 // fmul v20.4s, v23.4s, v19.s[0]
+	VFMLA V20.S4, V7.S4, V15.S4
 	ADD R8, R9
 	CBZ R10, noMinsbytes4x2
-	FMOVQ (R10), F20
-	WORD $0x4fb01288 // fmla v8.4s, v20.4s, v16.s[1]
-	WORD $0x4fb1128a // fmla v10.4s, v20.4s, v17.s[1]
-	WORD $0x4fb2128c // fmla v12.4s, v20.4s, v18.s[1]
-	WORD $0x4fb3128e // fmla v14.4s, v20.4s, v19.s[1]
-	FMOVQ 16(R10), F21
-	WORD $0x4fb012a9 // fmla v9.4s, v21.4s, v16.s[1]
-	WORD $0x4fb112ab // fmla v11.4s, v21.4s, v17.s[1]
-	WORD $0x4fb212ad // fmla v13.4s, v21.4s, v18.s[1]
-	WORD $0x4fb312af // fmla v15.4s, v21.4s, v19.s[1]
+	FMOVQ (R10), F22
+	WORD $0x4fb012c8 // fmla v8.4s, v22.4s, v16.s[1]
+	WORD $0x4fb112ca // fmla v10.4s, v22.4s, v17.s[1]
+	WORD $0x4fb212cc // fmla v12.4s, v22.4s, v18.s[1]
+	WORD $0x4fb312ce // fmla v14.4s, v22.4s, v19.s[1]
+	FMOVQ 16(R10), F23
+	WORD $0x4fb012e9 // fmla v9.4s, v23.4s, v16.s[1]
+	WORD $0x4fb112eb // fmla v11.4s, v23.4s, v17.s[1]
+	WORD $0x4fb212ed // fmla v13.4s, v23.4s, v18.s[1]
+	WORD $0x4fb312ef // fmla v15.4s, v23.4s, v19.s[1]
 	ADD R8, R10
 
 noMinsbytes4x2:
@@ -1380,52 +1569,52 @@ biasedbytes4x2:
 	MOVD $0, R11
 
 addedbytes4x2:
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e28d6d6 // fadd v22.4s, v22.4s, v8.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e28d694 // fadd v20.4s, v20.4s, v8.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e29d6d6 // fadd v22.4s, v22.4s, v9.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e29d694 // fadd v20.4s, v20.4s, v9.4s
+	FMOVQ F20, 16(R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2ad6d6 // fadd v22.4s, v22.4s, v10.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2ad694 // fadd v20.4s, v20.4s, v10.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2bd6d6 // fadd v22.4s, v22.4s, v11.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2bd694 // fadd v20.4s, v20.4s, v11.4s
+	FMOVQ F20, 16(R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2cd6d6 // fadd v22.4s, v22.4s, v12.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2cd694 // fadd v20.4s, v20.4s, v12.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2dd6d6 // fadd v22.4s, v22.4s, v13.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2dd694 // fadd v20.4s, v20.4s, v13.4s
+	FMOVQ F20, 16(R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2ed6d6 // fadd v22.4s, v22.4s, v14.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2ed694 // fadd v20.4s, v20.4s, v14.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2fd6d6 // fadd v22.4s, v22.4s, v15.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2fd694 // fadd v20.4s, v20.4s, v15.4s
+	FMOVQ F20, 16(R25)
 	ADD $32, R24
 	JMP bytes4Vec
 
@@ -1448,7 +1637,7 @@ minlessbytes4x1:
 	VMOVI $0, V5.B16
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
-	VMOVI $128, V14.B16
+	VMOVI $128, V13.B16
 	PCALIGN $32
 
 blockbytes4x1:
@@ -1470,90 +1659,90 @@ askedbytes4x1_0:
 	FMOVQ (R26), F9
 	FMOVQ (R1), F10
 	FMOVQ (R2), F11
-	FMOVQ (R7), F12
+	FMOVQ (R7), F14
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
-	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
-	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
-	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F15
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
-	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
-	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
-	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F16
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
-	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
-	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
-	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F17
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
-	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
-	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
-	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	WORD $0x4f88e1c0 // sdot v0.4s, v14.16b, v8.4b[0]
+	WORD $0x4f89e1c1 // sdot v1.4s, v14.16b, v9.4b[0]
+	WORD $0x4f8ae1c2 // sdot v2.4s, v14.16b, v10.4b[0]
+	WORD $0x4f8be1c3 // sdot v3.4s, v14.16b, v11.4b[0]
+	WORD $0x4fa8e1e0 // sdot v0.4s, v15.16b, v8.4b[1]
+	WORD $0x4fa9e1e1 // sdot v1.4s, v15.16b, v9.4b[1]
+	WORD $0x4faae1e2 // sdot v2.4s, v15.16b, v10.4b[1]
+	WORD $0x4fabe1e3 // sdot v3.4s, v15.16b, v11.4b[1]
+	WORD $0x4f88ea00 // sdot v0.4s, v16.16b, v8.4b[2]
+	WORD $0x4f89ea01 // sdot v1.4s, v16.16b, v9.4b[2]
+	WORD $0x4f8aea02 // sdot v2.4s, v16.16b, v10.4b[2]
+	WORD $0x4f8bea03 // sdot v3.4s, v16.16b, v11.4b[2]
+	WORD $0x4fa8ea20 // sdot v0.4s, v17.16b, v8.4b[3]
+	WORD $0x4fa9ea21 // sdot v1.4s, v17.16b, v9.4b[3]
+	WORD $0x4faaea22 // sdot v2.4s, v17.16b, v10.4b[3]
+	WORD $0x4fabea23 // sdot v3.4s, v17.16b, v11.4b[3]
 	FMOVQ 16(R25), F8
 	FMOVQ 16(R26), F9
 	FMOVQ 16(R1), F10
 	FMOVQ 16(R2), F11
-	FMOVQ (R7), F12
+	FMOVQ (R7), F14
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
-	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
-	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
-	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F15
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
-	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
-	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
-	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F16
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
-	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
-	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
-	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F17
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
-	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
-	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
-	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	WORD $0x4f88e1c0 // sdot v0.4s, v14.16b, v8.4b[0]
+	WORD $0x4f89e1c1 // sdot v1.4s, v14.16b, v9.4b[0]
+	WORD $0x4f8ae1c2 // sdot v2.4s, v14.16b, v10.4b[0]
+	WORD $0x4f8be1c3 // sdot v3.4s, v14.16b, v11.4b[0]
+	WORD $0x4fa8e1e0 // sdot v0.4s, v15.16b, v8.4b[1]
+	WORD $0x4fa9e1e1 // sdot v1.4s, v15.16b, v9.4b[1]
+	WORD $0x4faae1e2 // sdot v2.4s, v15.16b, v10.4b[1]
+	WORD $0x4fabe1e3 // sdot v3.4s, v15.16b, v11.4b[1]
+	WORD $0x4f88ea00 // sdot v0.4s, v16.16b, v8.4b[2]
+	WORD $0x4f89ea01 // sdot v1.4s, v16.16b, v9.4b[2]
+	WORD $0x4f8aea02 // sdot v2.4s, v16.16b, v10.4b[2]
+	WORD $0x4f8bea03 // sdot v3.4s, v16.16b, v11.4b[2]
+	WORD $0x4fa8ea20 // sdot v0.4s, v17.16b, v8.4b[3]
+	WORD $0x4fa9ea21 // sdot v1.4s, v17.16b, v9.4b[3]
+	WORD $0x4faaea22 // sdot v2.4s, v17.16b, v10.4b[3]
+	WORD $0x4fabea23 // sdot v3.4s, v17.16b, v11.4b[3]
 	FMOVQ 32(R25), F8
 	FMOVQ 32(R26), F9
 	FMOVQ 32(R1), F10
 	FMOVQ 32(R2), F11
-	FMOVQ (R9), F12
+	FMOVQ (R9), F14
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f88918d // fmul v13.4s, v12.4s, v8.s[0]
-	VFMLA V13.S4, V0.S4, V4.S4
+	WORD $0x4f8891cc // fmul v12.4s, v14.4s, v8.s[0]
+	VFMLA V12.S4, V0.S4, V4.S4
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f89918d // fmul v13.4s, v12.4s, v9.s[0]
-	VFMLA V13.S4, V1.S4, V5.S4
+	WORD $0x4f8991cc // fmul v12.4s, v14.4s, v9.s[0]
+	VFMLA V12.S4, V1.S4, V5.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f8a918d // fmul v13.4s, v12.4s, v10.s[0]
-	VFMLA V13.S4, V2.S4, V6.S4
+	WORD $0x4f8a91cc // fmul v12.4s, v14.4s, v10.s[0]
+	VFMLA V12.S4, V2.S4, V6.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f8b918d // fmul v13.4s, v12.4s, v11.s[0]
-	VFMLA V13.S4, V3.S4, V7.S4
+	WORD $0x4f8b91cc // fmul v12.4s, v14.4s, v11.s[0]
+	VFMLA V12.S4, V3.S4, V7.S4
 	ADD R8, R9
 	CBZ R10, noMinsbytes4x1
-	FMOVQ (R10), F12
-	WORD $0x4fa81184 // fmla v4.4s, v12.4s, v8.s[1]
-	WORD $0x4fa91185 // fmla v5.4s, v12.4s, v9.s[1]
-	WORD $0x4faa1186 // fmla v6.4s, v12.4s, v10.s[1]
-	WORD $0x4fab1187 // fmla v7.4s, v12.4s, v11.s[1]
+	FMOVQ (R10), F14
+	WORD $0x4fa811c4 // fmla v4.4s, v14.4s, v8.s[1]
+	WORD $0x4fa911c5 // fmla v5.4s, v14.4s, v9.s[1]
+	WORD $0x4faa11c6 // fmla v6.4s, v14.4s, v10.s[1]
+	WORD $0x4fab11c7 // fmla v7.4s, v14.4s, v11.s[1]
 	ADD R8, R10
 
 noMinsbytes4x1:
@@ -1579,32 +1768,32 @@ biasedbytes4x1:
 	MOVD $0, R11
 
 addedbytes4x1:
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e24d5ad // fadd v13.4s, v13.4s, v4.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	FMOVQ F12, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e25d58c // fadd v12.4s, v12.4s, v5.4s
+	FMOVQ F12, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e26d5ad // fadd v13.4s, v13.4s, v6.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e26d58c // fadd v12.4s, v12.4s, v6.4s
+	FMOVQ F12, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e27d5ad // fadd v13.4s, v13.4s, v7.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e27d58c // fadd v12.4s, v12.4s, v7.4s
+	FMOVQ F12, (R25)
 	ADD $16, R24
 	JMP bytes4Vec
 
@@ -1638,7 +1827,7 @@ minlessbytes1x3:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	VMOVI $128, V12.B16
+	VMOVI $128, V9.B16
 	PCALIGN $32
 
 blockbytes1x3:
@@ -1657,46 +1846,46 @@ blockbytes1x3:
 
 askedbytes1x3_0:
 	FMOVQ (R25), F6
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F10
+	FMOVQ 16(R7), F11
+	FMOVQ 32(R7), F12
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
-	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
-	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F13
+	FMOVQ 16(R7), F14
+	FMOVQ 32(R7), F15
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
-	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
-	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F16
+	FMOVQ 16(R7), F17
+	FMOVQ 32(R7), F18
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
-	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
-	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F19
+	FMOVQ 16(R7), F20
+	FMOVQ 32(R7), F21
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
-	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
-	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	VEOR V9.B16, V10.B16, V10.B16
+	VEOR V9.B16, V11.B16, V11.B16
+	VEOR V9.B16, V12.B16, V12.B16
+	VEOR V9.B16, V13.B16, V13.B16
+	VEOR V9.B16, V14.B16, V14.B16
+	VEOR V9.B16, V15.B16, V15.B16
+	VEOR V9.B16, V16.B16, V16.B16
+	VEOR V9.B16, V17.B16, V17.B16
+	VEOR V9.B16, V18.B16, V18.B16
+	VEOR V9.B16, V19.B16, V19.B16
+	VEOR V9.B16, V20.B16, V20.B16
+	VEOR V9.B16, V21.B16, V21.B16
+	WORD $0x4f86e140 // sdot v0.4s, v10.16b, v6.4b[0]
+	WORD $0x4f86e161 // sdot v1.4s, v11.16b, v6.4b[0]
+	WORD $0x4f86e182 // sdot v2.4s, v12.16b, v6.4b[0]
+	WORD $0x4fa6e1a0 // sdot v0.4s, v13.16b, v6.4b[1]
+	WORD $0x4fa6e1c1 // sdot v1.4s, v14.16b, v6.4b[1]
+	WORD $0x4fa6e1e2 // sdot v2.4s, v15.16b, v6.4b[1]
+	WORD $0x4f86ea00 // sdot v0.4s, v16.16b, v6.4b[2]
+	WORD $0x4f86ea21 // sdot v1.4s, v17.16b, v6.4b[2]
+	WORD $0x4f86ea42 // sdot v2.4s, v18.16b, v6.4b[2]
+	WORD $0x4fa6ea60 // sdot v0.4s, v19.16b, v6.4b[3]
+	WORD $0x4fa6ea81 // sdot v1.4s, v20.16b, v6.4b[3]
+	WORD $0x4fa6eaa2 // sdot v2.4s, v21.16b, v6.4b[3]
 	MOVD 120(R0), R13 // a.Next
 	MOVD 128(R0), R12 // a.NextEnd
 	CMP R12, R13
@@ -1709,67 +1898,67 @@ askedbytes1x3_0:
 
 askedbytes1x3_1:
 	FMOVQ 16(R25), F6
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F10
+	FMOVQ 16(R7), F11
+	FMOVQ 32(R7), F12
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
-	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
-	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F13
+	FMOVQ 16(R7), F14
+	FMOVQ 32(R7), F15
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
-	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
-	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F16
+	FMOVQ 16(R7), F17
+	FMOVQ 32(R7), F18
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
-	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
-	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F19
+	FMOVQ 16(R7), F20
+	FMOVQ 32(R7), F21
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
-	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
-	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	VEOR V9.B16, V10.B16, V10.B16
+	VEOR V9.B16, V11.B16, V11.B16
+	VEOR V9.B16, V12.B16, V12.B16
+	VEOR V9.B16, V13.B16, V13.B16
+	VEOR V9.B16, V14.B16, V14.B16
+	VEOR V9.B16, V15.B16, V15.B16
+	VEOR V9.B16, V16.B16, V16.B16
+	VEOR V9.B16, V17.B16, V17.B16
+	VEOR V9.B16, V18.B16, V18.B16
+	VEOR V9.B16, V19.B16, V19.B16
+	VEOR V9.B16, V20.B16, V20.B16
+	VEOR V9.B16, V21.B16, V21.B16
+	WORD $0x4f86e140 // sdot v0.4s, v10.16b, v6.4b[0]
+	WORD $0x4f86e161 // sdot v1.4s, v11.16b, v6.4b[0]
+	WORD $0x4f86e182 // sdot v2.4s, v12.16b, v6.4b[0]
+	WORD $0x4fa6e1a0 // sdot v0.4s, v13.16b, v6.4b[1]
+	WORD $0x4fa6e1c1 // sdot v1.4s, v14.16b, v6.4b[1]
+	WORD $0x4fa6e1e2 // sdot v2.4s, v15.16b, v6.4b[1]
+	WORD $0x4f86ea00 // sdot v0.4s, v16.16b, v6.4b[2]
+	WORD $0x4f86ea21 // sdot v1.4s, v17.16b, v6.4b[2]
+	WORD $0x4f86ea42 // sdot v2.4s, v18.16b, v6.4b[2]
+	WORD $0x4fa6ea60 // sdot v0.4s, v19.16b, v6.4b[3]
+	WORD $0x4fa6ea81 // sdot v1.4s, v20.16b, v6.4b[3]
+	WORD $0x4fa6eaa2 // sdot v2.4s, v21.16b, v6.4b[3]
 	FMOVQ 32(R25), F6
-	FMOVQ (R9), F8
+	FMOVQ (R9), F10
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
-	VFMLA V11.S4, V0.S4, V3.S4
-	FMOVQ 16(R9), F9
+	WORD $0x4f869148 // fmul v8.4s, v10.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F11
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
-	VFMLA V11.S4, V1.S4, V4.S4
-	FMOVQ 32(R9), F10
+	WORD $0x4f869168 // fmul v8.4s, v11.4s, v6.s[0]
+	VFMLA V8.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F12
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
-	VFMLA V11.S4, V2.S4, V5.S4
+	WORD $0x4f869188 // fmul v8.4s, v12.4s, v6.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R8, R9
 	CBZ R10, noMinsbytes1x3
-	FMOVQ (R10), F8
-	WORD $0x4fa61103 // fmla v3.4s, v8.4s, v6.s[1]
-	FMOVQ 16(R10), F9
-	WORD $0x4fa61124 // fmla v4.4s, v9.4s, v6.s[1]
-	FMOVQ 32(R10), F10
-	WORD $0x4fa61145 // fmla v5.4s, v10.4s, v6.s[1]
+	FMOVQ (R10), F10
+	WORD $0x4fa61143 // fmla v3.4s, v10.4s, v6.s[1]
+	FMOVQ 16(R10), F11
+	WORD $0x4fa61164 // fmla v4.4s, v11.4s, v6.s[1]
+	FMOVQ 32(R10), F12
+	WORD $0x4fa61185 // fmla v5.4s, v12.4s, v6.s[1]
 	ADD R8, R10
 
 noMinsbytes1x3:
@@ -1792,21 +1981,21 @@ biasedbytes1x3:
 	MOVD $0, R11
 
 addedbytes1x3:
-	FMOVQ (R10), F11
+	FMOVQ (R10), F8
 	FMOVQ (R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
-	FMOVQ F11, (R25)
-	FMOVQ 16(R10), F11
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	FMOVQ F8, (R25)
+	FMOVQ 16(R10), F8
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
-	FMOVQ F11, 16(R25)
-	FMOVQ 32(R10), F11
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e24d508 // fadd v8.4s, v8.4s, v4.4s
+	FMOVQ F8, 16(R25)
+	FMOVQ 32(R10), F8
 	FMOVQ 32(R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e25d56b // fadd v11.4s, v11.4s, v5.4s
-	FMOVQ F11, 32(R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	FMOVQ F8, 32(R25)
 	ADD $48, R24
 	JMP bytes1Vec
 
@@ -1823,7 +2012,7 @@ tilebytes1x1:
 minlessbytes1x1:
 	MOVD 24(R0), R11 // a.Depth
 	VMOVI $0, V1.B16
-	VMOVI $128, V6.B16
+	VMOVI $128, V5.B16
 	PCALIGN $32
 
 blockbytes1x1:
@@ -1838,22 +2027,22 @@ blockbytes1x1:
 
 askedbytes1x1_0:
 	FMOVQ (R25), F2
-	FMOVQ (R7), F4
+	FMOVQ (R7), F6
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F7
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F8
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F9
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	VEOR V5.B16, V6.B16, V6.B16
+	VEOR V5.B16, V7.B16, V7.B16
+	VEOR V5.B16, V8.B16, V8.B16
+	VEOR V5.B16, V9.B16, V9.B16
+	WORD $0x4f82e0c0 // sdot v0.4s, v6.16b, v2.4b[0]
+	WORD $0x4fa2e0e0 // sdot v0.4s, v7.16b, v2.4b[1]
+	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
+	WORD $0x4fa2e920 // sdot v0.4s, v9.16b, v2.4b[3]
 	MOVD 120(R0), R13 // a.Next
 	MOVD 128(R0), R12 // a.NextEnd
 	CMP R12, R13
@@ -1864,31 +2053,31 @@ askedbytes1x1_0:
 
 askedbytes1x1_1:
 	FMOVQ 16(R25), F2
-	FMOVQ (R7), F4
+	FMOVQ (R7), F6
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F7
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F8
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F9
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	VEOR V5.B16, V6.B16, V6.B16
+	VEOR V5.B16, V7.B16, V7.B16
+	VEOR V5.B16, V8.B16, V8.B16
+	VEOR V5.B16, V9.B16, V9.B16
+	WORD $0x4f82e0c0 // sdot v0.4s, v6.16b, v2.4b[0]
+	WORD $0x4fa2e0e0 // sdot v0.4s, v7.16b, v2.4b[1]
+	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
+	WORD $0x4fa2e920 // sdot v0.4s, v9.16b, v2.4b[3]
 	FMOVQ 32(R25), F2
-	FMOVQ (R9), F4
+	FMOVQ (R9), F6
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
-	VFMLA V5.S4, V0.S4, V1.S4
+	WORD $0x4f8290c4 // fmul v4.4s, v6.4s, v2.s[0]
+	VFMLA V4.S4, V0.S4, V1.S4
 	ADD R8, R9
 	CBZ R10, noMinsbytes1x1
-	FMOVQ (R10), F4
-	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	FMOVQ (R10), F6
+	WORD $0x4fa210c1 // fmla v1.4s, v6.4s, v2.s[1]
 	ADD R8, R10
 
 noMinsbytes1x1:
@@ -1911,11 +2100,11 @@ biasedbytes1x1:
 	MOVD $0, R11
 
 addedbytes1x1:
-	FMOVQ (R10), F5
+	FMOVQ (R10), F4
 	FMOVQ (R9), F31
-	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
-	FMOVQ F5, (R25)
+	WORD $0x4e3fd484 // fadd v4.4s, v4.4s, v31.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	FMOVQ F4, (R25)
 	ADD $16, R24
 	JMP bytes1Vec
 
@@ -1977,7 +2166,7 @@ tilegroups8x1:
 	VMOVI $0, V13.B16
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
-	VMOVI $128, V26.B16
+	VMOVI $128, V25.B16
 	PCALIGN $32
 
 blockgroups8x1:
@@ -2007,50 +2196,50 @@ askedgroups8x1_0:
 	FMOVQ (R4), F21
 	FMOVQ (R5), F22
 	FMOVQ (R6), F23
-	FMOVQ (R7), F24
+	FMOVQ (R7), F26
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F27
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F28
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F29
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	VEOR V25.B16, V26.B16, V26.B16
+	VEOR V25.B16, V27.B16, V27.B16
+	VEOR V25.B16, V28.B16, V28.B16
+	VEOR V25.B16, V29.B16, V29.B16
+	WORD $0x4f90e340 // sdot v0.4s, v26.16b, v16.4b[0]
+	WORD $0x4f91e341 // sdot v1.4s, v26.16b, v17.4b[0]
+	WORD $0x4f92e342 // sdot v2.4s, v26.16b, v18.4b[0]
+	WORD $0x4f93e343 // sdot v3.4s, v26.16b, v19.4b[0]
+	WORD $0x4f94e344 // sdot v4.4s, v26.16b, v20.4b[0]
+	WORD $0x4f95e345 // sdot v5.4s, v26.16b, v21.4b[0]
+	WORD $0x4f96e346 // sdot v6.4s, v26.16b, v22.4b[0]
+	WORD $0x4f97e347 // sdot v7.4s, v26.16b, v23.4b[0]
+	WORD $0x4fb0e360 // sdot v0.4s, v27.16b, v16.4b[1]
+	WORD $0x4fb1e361 // sdot v1.4s, v27.16b, v17.4b[1]
+	WORD $0x4fb2e362 // sdot v2.4s, v27.16b, v18.4b[1]
+	WORD $0x4fb3e363 // sdot v3.4s, v27.16b, v19.4b[1]
+	WORD $0x4fb4e364 // sdot v4.4s, v27.16b, v20.4b[1]
+	WORD $0x4fb5e365 // sdot v5.4s, v27.16b, v21.4b[1]
+	WORD $0x4fb6e366 // sdot v6.4s, v27.16b, v22.4b[1]
+	WORD $0x4fb7e367 // sdot v7.4s, v27.16b, v23.4b[1]
+	WORD $0x4f90eb80 // sdot v0.4s, v28.16b, v16.4b[2]
+	WORD $0x4f91eb81 // sdot v1.4s, v28.16b, v17.4b[2]
+	WORD $0x4f92eb82 // sdot v2.4s, v28.16b, v18.4b[2]
+	WORD $0x4f93eb83 // sdot v3.4s, v28.16b, v19.4b[2]
+	WORD $0x4f94eb84 // sdot v4.4s, v28.16b, v20.4b[2]
+	WORD $0x4f95eb85 // sdot v5.4s, v28.16b, v21.4b[2]
+	WORD $0x4f96eb86 // sdot v6.4s, v28.16b, v22.4b[2]
+	WORD $0x4f97eb87 // sdot v7.4s, v28.16b, v23.4b[2]
+	WORD $0x4fb0eba0 // sdot v0.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eba1 // sdot v1.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eba2 // sdot v2.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eba3 // sdot v3.4s, v29.16b, v19.4b[3]
+	WORD $0x4fb4eba4 // sdot v4.4s, v29.16b, v20.4b[3]
+	WORD $0x4fb5eba5 // sdot v5.4s, v29.16b, v21.4b[3]
+	WORD $0x4fb6eba6 // sdot v6.4s, v29.16b, v22.4b[3]
+	WORD $0x4fb7eba7 // sdot v7.4s, v29.16b, v23.4b[3]
 	FMOVQ 32(R25), F16
 	FMOVQ 32(R26), F17
 	FMOVQ 32(R1), F18
@@ -2059,31 +2248,31 @@ askedgroups8x1_0:
 	FMOVQ 32(R4), F21
 	FMOVQ 32(R5), F22
 	FMOVQ 32(R6), F23
-	FMOVQ (R9), F24
+	FMOVQ (R9), F26
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f909319 // fmul v25.4s, v24.4s, v16.s[0]
-	VFMLA V25.S4, V0.S4, V8.S4
+	WORD $0x4f909358 // fmul v24.4s, v26.4s, v16.s[0]
+	VFMLA V24.S4, V0.S4, V8.S4
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f919319 // fmul v25.4s, v24.4s, v17.s[0]
-	VFMLA V25.S4, V1.S4, V9.S4
+	WORD $0x4f919358 // fmul v24.4s, v26.4s, v17.s[0]
+	VFMLA V24.S4, V1.S4, V9.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f929319 // fmul v25.4s, v24.4s, v18.s[0]
-	VFMLA V25.S4, V2.S4, V10.S4
+	WORD $0x4f929358 // fmul v24.4s, v26.4s, v18.s[0]
+	VFMLA V24.S4, V2.S4, V10.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f939319 // fmul v25.4s, v24.4s, v19.s[0]
-	VFMLA V25.S4, V3.S4, V11.S4
+	WORD $0x4f939358 // fmul v24.4s, v26.4s, v19.s[0]
+	VFMLA V24.S4, V3.S4, V11.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949319 // fmul v25.4s, v24.4s, v20.s[0]
-	VFMLA V25.S4, V4.S4, V12.S4
+	WORD $0x4f949358 // fmul v24.4s, v26.4s, v20.s[0]
+	VFMLA V24.S4, V4.S4, V12.S4
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f959319 // fmul v25.4s, v24.4s, v21.s[0]
-	VFMLA V25.S4, V5.S4, V13.S4
+	WORD $0x4f959358 // fmul v24.4s, v26.4s, v21.s[0]
+	VFMLA V24.S4, V5.S4, V13.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f969319 // fmul v25.4s, v24.4s, v22.s[0]
-	VFMLA V25.S4, V6.S4, V14.S4
+	WORD $0x4f969358 // fmul v24.4s, v26.4s, v22.s[0]
+	VFMLA V24.S4, V6.S4, V14.S4
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4f979319 // fmul v25.4s, v24.4s, v23.s[0]
-	VFMLA V25.S4, V7.S4, V15.S4
+	WORD $0x4f979358 // fmul v24.4s, v26.4s, v23.s[0]
+	VFMLA V24.S4, V7.S4, V15.S4
 	ADD R8, R9
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -2101,50 +2290,50 @@ askedgroups8x1_0:
 	FMOVQ 16(R4), F21
 	FMOVQ 16(R5), F22
 	FMOVQ 16(R6), F23
-	FMOVQ (R7), F24
+	FMOVQ (R7), F26
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
-	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
-	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
-	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
-	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
-	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
-	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
-	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F27
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
-	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
-	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
-	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
-	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
-	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
-	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
-	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F28
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
-	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
-	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
-	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
-	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
-	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
-	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
-	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
-	FMOVQ (R7), F24
+	FMOVQ (R7), F29
 	ADD R8, R7
-	VEOR V26.B16, V24.B16, V24.B16
-	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
-	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
-	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
-	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
-	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
-	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
-	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
-	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	VEOR V25.B16, V26.B16, V26.B16
+	VEOR V25.B16, V27.B16, V27.B16
+	VEOR V25.B16, V28.B16, V28.B16
+	VEOR V25.B16, V29.B16, V29.B16
+	WORD $0x4f90e340 // sdot v0.4s, v26.16b, v16.4b[0]
+	WORD $0x4f91e341 // sdot v1.4s, v26.16b, v17.4b[0]
+	WORD $0x4f92e342 // sdot v2.4s, v26.16b, v18.4b[0]
+	WORD $0x4f93e343 // sdot v3.4s, v26.16b, v19.4b[0]
+	WORD $0x4f94e344 // sdot v4.4s, v26.16b, v20.4b[0]
+	WORD $0x4f95e345 // sdot v5.4s, v26.16b, v21.4b[0]
+	WORD $0x4f96e346 // sdot v6.4s, v26.16b, v22.4b[0]
+	WORD $0x4f97e347 // sdot v7.4s, v26.16b, v23.4b[0]
+	WORD $0x4fb0e360 // sdot v0.4s, v27.16b, v16.4b[1]
+	WORD $0x4fb1e361 // sdot v1.4s, v27.16b, v17.4b[1]
+	WORD $0x4fb2e362 // sdot v2.4s, v27.16b, v18.4b[1]
+	WORD $0x4fb3e363 // sdot v3.4s, v27.16b, v19.4b[1]
+	WORD $0x4fb4e364 // sdot v4.4s, v27.16b, v20.4b[1]
+	WORD $0x4fb5e365 // sdot v5.4s, v27.16b, v21.4b[1]
+	WORD $0x4fb6e366 // sdot v6.4s, v27.16b, v22.4b[1]
+	WORD $0x4fb7e367 // sdot v7.4s, v27.16b, v23.4b[1]
+	WORD $0x4f90eb80 // sdot v0.4s, v28.16b, v16.4b[2]
+	WORD $0x4f91eb81 // sdot v1.4s, v28.16b, v17.4b[2]
+	WORD $0x4f92eb82 // sdot v2.4s, v28.16b, v18.4b[2]
+	WORD $0x4f93eb83 // sdot v3.4s, v28.16b, v19.4b[2]
+	WORD $0x4f94eb84 // sdot v4.4s, v28.16b, v20.4b[2]
+	WORD $0x4f95eb85 // sdot v5.4s, v28.16b, v21.4b[2]
+	WORD $0x4f96eb86 // sdot v6.4s, v28.16b, v22.4b[2]
+	WORD $0x4f97eb87 // sdot v7.4s, v28.16b, v23.4b[2]
+	WORD $0x4fb0eba0 // sdot v0.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eba1 // sdot v1.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eba2 // sdot v2.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eba3 // sdot v3.4s, v29.16b, v19.4b[3]
+	WORD $0x4fb4eba4 // sdot v4.4s, v29.16b, v20.4b[3]
+	WORD $0x4fb5eba5 // sdot v5.4s, v29.16b, v21.4b[3]
+	WORD $0x4fb6eba6 // sdot v6.4s, v29.16b, v22.4b[3]
+	WORD $0x4fb7eba7 // sdot v7.4s, v29.16b, v23.4b[3]
 	FMOVQ 32(R25), F16
 	FMOVQ 32(R26), F17
 	FMOVQ 32(R1), F18
@@ -2153,31 +2342,31 @@ askedgroups8x1_0:
 	FMOVQ 32(R4), F21
 	FMOVQ 32(R5), F22
 	FMOVQ 32(R6), F23
-	FMOVQ (R9), F24
+	FMOVQ (R9), F26
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f909319 // fmul v25.4s, v24.4s, v16.s[0]
-	VFMLA V25.S4, V0.S4, V8.S4
+	WORD $0x4f909358 // fmul v24.4s, v26.4s, v16.s[0]
+	VFMLA V24.S4, V0.S4, V8.S4
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f919319 // fmul v25.4s, v24.4s, v17.s[0]
-	VFMLA V25.S4, V1.S4, V9.S4
+	WORD $0x4f919358 // fmul v24.4s, v26.4s, v17.s[0]
+	VFMLA V24.S4, V1.S4, V9.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f929319 // fmul v25.4s, v24.4s, v18.s[0]
-	VFMLA V25.S4, V2.S4, V10.S4
+	WORD $0x4f929358 // fmul v24.4s, v26.4s, v18.s[0]
+	VFMLA V24.S4, V2.S4, V10.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f939319 // fmul v25.4s, v24.4s, v19.s[0]
-	VFMLA V25.S4, V3.S4, V11.S4
+	WORD $0x4f939358 // fmul v24.4s, v26.4s, v19.s[0]
+	VFMLA V24.S4, V3.S4, V11.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f949319 // fmul v25.4s, v24.4s, v20.s[0]
-	VFMLA V25.S4, V4.S4, V12.S4
+	WORD $0x4f949358 // fmul v24.4s, v26.4s, v20.s[0]
+	VFMLA V24.S4, V4.S4, V12.S4
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f959319 // fmul v25.4s, v24.4s, v21.s[0]
-	VFMLA V25.S4, V5.S4, V13.S4
+	WORD $0x4f959358 // fmul v24.4s, v26.4s, v21.s[0]
+	VFMLA V24.S4, V5.S4, V13.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f969319 // fmul v25.4s, v24.4s, v22.s[0]
-	VFMLA V25.S4, V6.S4, V14.S4
+	WORD $0x4f969358 // fmul v24.4s, v26.4s, v22.s[0]
+	VFMLA V24.S4, V6.S4, V14.S4
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4f979319 // fmul v25.4s, v24.4s, v23.s[0]
-	VFMLA V25.S4, V7.S4, V15.S4
+	WORD $0x4f979358 // fmul v24.4s, v26.4s, v23.s[0]
+	VFMLA V24.S4, V7.S4, V15.S4
 	ADD R8, R9
 	ADD $52, R25
 	ADD $52, R26
@@ -2205,60 +2394,60 @@ biasedgroups8x1:
 	MOVD $0, R11
 
 addedgroups8x1:
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e28d739 // fadd v25.4s, v25.4s, v8.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e28d718 // fadd v24.4s, v24.4s, v8.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e29d739 // fadd v25.4s, v25.4s, v9.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e29d718 // fadd v24.4s, v24.4s, v9.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2ad739 // fadd v25.4s, v25.4s, v10.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2ad718 // fadd v24.4s, v24.4s, v10.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2bd739 // fadd v25.4s, v25.4s, v11.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2bd718 // fadd v24.4s, v24.4s, v11.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2cd718 // fadd v24.4s, v24.4s, v12.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2dd739 // fadd v25.4s, v25.4s, v13.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2dd718 // fadd v24.4s, v24.4s, v13.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2ed739 // fadd v25.4s, v25.4s, v14.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2ed718 // fadd v24.4s, v24.4s, v14.4s
+	FMOVQ F24, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F25
+	FMOVQ (R10), F24
 	FMOVQ (R9), F31
-	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
-	WORD $0x4e2fd739 // fadd v25.4s, v25.4s, v15.4s
-	FMOVQ F25, (R25)
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e2fd718 // fadd v24.4s, v24.4s, v15.4s
+	FMOVQ F24, (R25)
 	ADD $16, R24
 	JMP groups8Vec
 
@@ -2301,7 +2490,7 @@ tilegroups4x2:
 	VMOVI $0, V13.B16
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
-	VMOVI $128, V23.B16
+	VMOVI $128, V21.B16
 	PCALIGN $32
 
 blockgroups4x2:
@@ -2327,88 +2516,88 @@ askedgroups4x2_0:
 	FMOVQ (R26), F17
 	FMOVQ (R1), F18
 	FMOVQ (R2), F19
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F22
+	FMOVQ 16(R7), F23
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
-	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
-	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
-	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
-	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
-	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
-	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
-	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F24
+	FMOVQ 16(R7), F25
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
-	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
-	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
-	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
-	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
-	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
-	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
-	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F26
+	FMOVQ 16(R7), F27
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
-	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
-	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
-	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
-	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
-	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
-	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
-	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F28
+	FMOVQ 16(R7), F29
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
-	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
-	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
-	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
-	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
-	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
-	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
-	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	VEOR V21.B16, V22.B16, V22.B16
+	VEOR V21.B16, V23.B16, V23.B16
+	VEOR V21.B16, V24.B16, V24.B16
+	VEOR V21.B16, V25.B16, V25.B16
+	VEOR V21.B16, V26.B16, V26.B16
+	VEOR V21.B16, V27.B16, V27.B16
+	VEOR V21.B16, V28.B16, V28.B16
+	VEOR V21.B16, V29.B16, V29.B16
+	WORD $0x4f90e2c0 // sdot v0.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e1 // sdot v1.4s, v23.16b, v16.4b[0]
+	WORD $0x4f91e2c2 // sdot v2.4s, v22.16b, v17.4b[0]
+	WORD $0x4f91e2e3 // sdot v3.4s, v23.16b, v17.4b[0]
+	WORD $0x4f92e2c4 // sdot v4.4s, v22.16b, v18.4b[0]
+	WORD $0x4f92e2e5 // sdot v5.4s, v23.16b, v18.4b[0]
+	WORD $0x4f93e2c6 // sdot v6.4s, v22.16b, v19.4b[0]
+	WORD $0x4f93e2e7 // sdot v7.4s, v23.16b, v19.4b[0]
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
+	WORD $0x4fb1e302 // sdot v2.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb1e323 // sdot v3.4s, v25.16b, v17.4b[1]
+	WORD $0x4fb2e304 // sdot v4.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb2e325 // sdot v5.4s, v25.16b, v18.4b[1]
+	WORD $0x4fb3e306 // sdot v6.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb3e327 // sdot v7.4s, v25.16b, v19.4b[1]
+	WORD $0x4f90eb40 // sdot v0.4s, v26.16b, v16.4b[2]
+	WORD $0x4f90eb61 // sdot v1.4s, v27.16b, v16.4b[2]
+	WORD $0x4f91eb42 // sdot v2.4s, v26.16b, v17.4b[2]
+	WORD $0x4f91eb63 // sdot v3.4s, v27.16b, v17.4b[2]
+	WORD $0x4f92eb44 // sdot v4.4s, v26.16b, v18.4b[2]
+	WORD $0x4f92eb65 // sdot v5.4s, v27.16b, v18.4b[2]
+	WORD $0x4f93eb46 // sdot v6.4s, v26.16b, v19.4b[2]
+	WORD $0x4f93eb67 // sdot v7.4s, v27.16b, v19.4b[2]
+	WORD $0x4fb0eb80 // sdot v0.4s, v28.16b, v16.4b[3]
+	WORD $0x4fb0eba1 // sdot v1.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eb82 // sdot v2.4s, v28.16b, v17.4b[3]
+	WORD $0x4fb1eba3 // sdot v3.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eb84 // sdot v4.4s, v28.16b, v18.4b[3]
+	WORD $0x4fb2eba5 // sdot v5.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eb86 // sdot v6.4s, v28.16b, v19.4b[3]
+	WORD $0x4fb3eba7 // sdot v7.4s, v29.16b, v19.4b[3]
 	FMOVQ 32(R25), F16
 	FMOVQ 32(R26), F17
 	FMOVQ 32(R1), F18
 	FMOVQ 32(R2), F19
-	FMOVQ (R9), F20
+	FMOVQ (R9), F22
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f909296 // fmul v22.4s, v20.4s, v16.s[0]
-	VFMLA V22.S4, V0.S4, V8.S4
+	WORD $0x4f9092d4 // fmul v20.4s, v22.4s, v16.s[0]
+	VFMLA V20.S4, V0.S4, V8.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f919296 // fmul v22.4s, v20.4s, v17.s[0]
-	VFMLA V22.S4, V2.S4, V10.S4
+	WORD $0x4f9192d4 // fmul v20.4s, v22.4s, v17.s[0]
+	VFMLA V20.S4, V2.S4, V10.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f929296 // fmul v22.4s, v20.4s, v18.s[0]
-	VFMLA V22.S4, V4.S4, V12.S4
+	WORD $0x4f9292d4 // fmul v20.4s, v22.4s, v18.s[0]
+	VFMLA V20.S4, V4.S4, V12.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f939296 // fmul v22.4s, v20.4s, v19.s[0]
-	VFMLA V22.S4, V6.S4, V14.S4
-	FMOVQ 16(R9), F21
+	WORD $0x4f9392d4 // fmul v20.4s, v22.4s, v19.s[0]
+	VFMLA V20.S4, V6.S4, V14.S4
+	FMOVQ 16(R9), F23
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f9092b6 // fmul v22.4s, v21.4s, v16.s[0]
-	VFMLA V22.S4, V1.S4, V9.S4
+	WORD $0x4f9092f4 // fmul v20.4s, v23.4s, v16.s[0]
+	VFMLA V20.S4, V1.S4, V9.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f9192b6 // fmul v22.4s, v21.4s, v17.s[0]
-	VFMLA V22.S4, V3.S4, V11.S4
+	WORD $0x4f9192f4 // fmul v20.4s, v23.4s, v17.s[0]
+	VFMLA V20.S4, V3.S4, V11.S4
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f9292b6 // fmul v22.4s, v21.4s, v18.s[0]
-	VFMLA V22.S4, V5.S4, V13.S4
+	WORD $0x4f9292f4 // fmul v20.4s, v23.4s, v18.s[0]
+	VFMLA V20.S4, V5.S4, V13.S4
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4f9392b6 // fmul v22.4s, v21.4s, v19.s[0]
-	VFMLA V22.S4, V7.S4, V15.S4
+	WORD $0x4f9392f4 // fmul v20.4s, v23.4s, v19.s[0]
+	VFMLA V20.S4, V7.S4, V15.S4
 	ADD R8, R9
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -2422,88 +2611,88 @@ askedgroups4x2_0:
 	FMOVQ 16(R26), F17
 	FMOVQ 16(R1), F18
 	FMOVQ 16(R2), F19
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F22
+	FMOVQ 16(R7), F23
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
-	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
-	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
-	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
-	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
-	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
-	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
-	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F24
+	FMOVQ 16(R7), F25
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
-	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
-	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
-	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
-	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
-	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
-	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
-	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F26
+	FMOVQ 16(R7), F27
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
-	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
-	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
-	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
-	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
-	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
-	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
-	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
-	FMOVQ (R7), F20
-	FMOVQ 16(R7), F21
+	FMOVQ (R7), F28
+	FMOVQ 16(R7), F29
 	ADD R8, R7
-	VEOR V23.B16, V20.B16, V20.B16
-	VEOR V23.B16, V21.B16, V21.B16
-	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
-	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
-	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
-	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
-	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
-	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
-	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
-	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	VEOR V21.B16, V22.B16, V22.B16
+	VEOR V21.B16, V23.B16, V23.B16
+	VEOR V21.B16, V24.B16, V24.B16
+	VEOR V21.B16, V25.B16, V25.B16
+	VEOR V21.B16, V26.B16, V26.B16
+	VEOR V21.B16, V27.B16, V27.B16
+	VEOR V21.B16, V28.B16, V28.B16
+	VEOR V21.B16, V29.B16, V29.B16
+	WORD $0x4f90e2c0 // sdot v0.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e1 // sdot v1.4s, v23.16b, v16.4b[0]
+	WORD $0x4f91e2c2 // sdot v2.4s, v22.16b, v17.4b[0]
+	WORD $0x4f91e2e3 // sdot v3.4s, v23.16b, v17.4b[0]
+	WORD $0x4f92e2c4 // sdot v4.4s, v22.16b, v18.4b[0]
+	WORD $0x4f92e2e5 // sdot v5.4s, v23.16b, v18.4b[0]
+	WORD $0x4f93e2c6 // sdot v6.4s, v22.16b, v19.4b[0]
+	WORD $0x4f93e2e7 // sdot v7.4s, v23.16b, v19.4b[0]
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb0e321 // sdot v1.4s, v25.16b, v16.4b[1]
+	WORD $0x4fb1e302 // sdot v2.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb1e323 // sdot v3.4s, v25.16b, v17.4b[1]
+	WORD $0x4fb2e304 // sdot v4.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb2e325 // sdot v5.4s, v25.16b, v18.4b[1]
+	WORD $0x4fb3e306 // sdot v6.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb3e327 // sdot v7.4s, v25.16b, v19.4b[1]
+	WORD $0x4f90eb40 // sdot v0.4s, v26.16b, v16.4b[2]
+	WORD $0x4f90eb61 // sdot v1.4s, v27.16b, v16.4b[2]
+	WORD $0x4f91eb42 // sdot v2.4s, v26.16b, v17.4b[2]
+	WORD $0x4f91eb63 // sdot v3.4s, v27.16b, v17.4b[2]
+	WORD $0x4f92eb44 // sdot v4.4s, v26.16b, v18.4b[2]
+	WORD $0x4f92eb65 // sdot v5.4s, v27.16b, v18.4b[2]
+	WORD $0x4f93eb46 // sdot v6.4s, v26.16b, v19.4b[2]
+	WORD $0x4f93eb67 // sdot v7.4s, v27.16b, v19.4b[2]
+	WORD $0x4fb0eb80 // sdot v0.4s, v28.16b, v16.4b[3]
+	WORD $0x4fb0eba1 // sdot v1.4s, v29.16b, v16.4b[3]
+	WORD $0x4fb1eb82 // sdot v2.4s, v28.16b, v17.4b[3]
+	WORD $0x4fb1eba3 // sdot v3.4s, v29.16b, v17.4b[3]
+	WORD $0x4fb2eb84 // sdot v4.4s, v28.16b, v18.4b[3]
+	WORD $0x4fb2eba5 // sdot v5.4s, v29.16b, v18.4b[3]
+	WORD $0x4fb3eb86 // sdot v6.4s, v28.16b, v19.4b[3]
+	WORD $0x4fb3eba7 // sdot v7.4s, v29.16b, v19.4b[3]
 	FMOVQ 32(R25), F16
 	FMOVQ 32(R26), F17
 	FMOVQ 32(R1), F18
 	FMOVQ 32(R2), F19
-	FMOVQ (R9), F20
+	FMOVQ (R9), F22
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f909296 // fmul v22.4s, v20.4s, v16.s[0]
-	VFMLA V22.S4, V0.S4, V8.S4
+	WORD $0x4f9092d4 // fmul v20.4s, v22.4s, v16.s[0]
+	VFMLA V20.S4, V0.S4, V8.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f919296 // fmul v22.4s, v20.4s, v17.s[0]
-	VFMLA V22.S4, V2.S4, V10.S4
+	WORD $0x4f9192d4 // fmul v20.4s, v22.4s, v17.s[0]
+	VFMLA V20.S4, V2.S4, V10.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f929296 // fmul v22.4s, v20.4s, v18.s[0]
-	VFMLA V22.S4, V4.S4, V12.S4
+	WORD $0x4f9292d4 // fmul v20.4s, v22.4s, v18.s[0]
+	VFMLA V20.S4, V4.S4, V12.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f939296 // fmul v22.4s, v20.4s, v19.s[0]
-	VFMLA V22.S4, V6.S4, V14.S4
-	FMOVQ 16(R9), F21
+	WORD $0x4f9392d4 // fmul v20.4s, v22.4s, v19.s[0]
+	VFMLA V20.S4, V6.S4, V14.S4
+	FMOVQ 16(R9), F23
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f9092b6 // fmul v22.4s, v21.4s, v16.s[0]
-	VFMLA V22.S4, V1.S4, V9.S4
+	WORD $0x4f9092f4 // fmul v20.4s, v23.4s, v16.s[0]
+	VFMLA V20.S4, V1.S4, V9.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f9192b6 // fmul v22.4s, v21.4s, v17.s[0]
-	VFMLA V22.S4, V3.S4, V11.S4
+	WORD $0x4f9192f4 // fmul v20.4s, v23.4s, v17.s[0]
+	VFMLA V20.S4, V3.S4, V11.S4
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x4f9292b6 // fmul v22.4s, v21.4s, v18.s[0]
-	VFMLA V22.S4, V5.S4, V13.S4
+	WORD $0x4f9292f4 // fmul v20.4s, v23.4s, v18.s[0]
+	VFMLA V20.S4, V5.S4, V13.S4
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x4f9392b6 // fmul v22.4s, v21.4s, v19.s[0]
-	VFMLA V22.S4, V7.S4, V15.S4
+	WORD $0x4f9392f4 // fmul v20.4s, v23.4s, v19.s[0]
+	VFMLA V20.S4, V7.S4, V15.S4
 	ADD R8, R9
 	ADD $52, R25
 	ADD $52, R26
@@ -2527,52 +2716,52 @@ biasedgroups4x2:
 	MOVD $0, R11
 
 addedgroups4x2:
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e28d6d6 // fadd v22.4s, v22.4s, v8.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e28d694 // fadd v20.4s, v20.4s, v8.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e29d6d6 // fadd v22.4s, v22.4s, v9.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e29d694 // fadd v20.4s, v20.4s, v9.4s
+	FMOVQ F20, 16(R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2ad6d6 // fadd v22.4s, v22.4s, v10.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2ad694 // fadd v20.4s, v20.4s, v10.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2bd6d6 // fadd v22.4s, v22.4s, v11.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2bd694 // fadd v20.4s, v20.4s, v11.4s
+	FMOVQ F20, 16(R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2cd6d6 // fadd v22.4s, v22.4s, v12.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2cd694 // fadd v20.4s, v20.4s, v12.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2dd6d6 // fadd v22.4s, v22.4s, v13.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2dd694 // fadd v20.4s, v20.4s, v13.4s
+	FMOVQ F20, 16(R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F22
+	FMOVQ (R10), F20
 	FMOVQ (R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2ed6d6 // fadd v22.4s, v22.4s, v14.4s
-	FMOVQ F22, (R25)
-	FMOVQ 16(R10), F22
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2ed694 // fadd v20.4s, v20.4s, v14.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R10), F20
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
-	WORD $0x4e2fd6d6 // fadd v22.4s, v22.4s, v15.4s
-	FMOVQ F22, 16(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2fd694 // fadd v20.4s, v20.4s, v15.4s
+	FMOVQ F20, 16(R25)
 	ADD $32, R24
 	JMP groups4Vec
 
@@ -2590,7 +2779,7 @@ tilegroups4x1:
 	VMOVI $0, V5.B16
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
-	VMOVI $128, V14.B16
+	VMOVI $128, V13.B16
 	PCALIGN $32
 
 blockgroups4x1:
@@ -2612,51 +2801,51 @@ askedgroups4x1_0:
 	FMOVQ (R26), F9
 	FMOVQ (R1), F10
 	FMOVQ (R2), F11
-	FMOVQ (R7), F12
+	FMOVQ (R7), F14
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
-	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
-	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
-	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F15
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
-	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
-	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
-	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F16
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
-	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
-	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
-	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F17
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
-	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
-	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
-	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	WORD $0x4f88e1c0 // sdot v0.4s, v14.16b, v8.4b[0]
+	WORD $0x4f89e1c1 // sdot v1.4s, v14.16b, v9.4b[0]
+	WORD $0x4f8ae1c2 // sdot v2.4s, v14.16b, v10.4b[0]
+	WORD $0x4f8be1c3 // sdot v3.4s, v14.16b, v11.4b[0]
+	WORD $0x4fa8e1e0 // sdot v0.4s, v15.16b, v8.4b[1]
+	WORD $0x4fa9e1e1 // sdot v1.4s, v15.16b, v9.4b[1]
+	WORD $0x4faae1e2 // sdot v2.4s, v15.16b, v10.4b[1]
+	WORD $0x4fabe1e3 // sdot v3.4s, v15.16b, v11.4b[1]
+	WORD $0x4f88ea00 // sdot v0.4s, v16.16b, v8.4b[2]
+	WORD $0x4f89ea01 // sdot v1.4s, v16.16b, v9.4b[2]
+	WORD $0x4f8aea02 // sdot v2.4s, v16.16b, v10.4b[2]
+	WORD $0x4f8bea03 // sdot v3.4s, v16.16b, v11.4b[2]
+	WORD $0x4fa8ea20 // sdot v0.4s, v17.16b, v8.4b[3]
+	WORD $0x4fa9ea21 // sdot v1.4s, v17.16b, v9.4b[3]
+	WORD $0x4faaea22 // sdot v2.4s, v17.16b, v10.4b[3]
+	WORD $0x4fabea23 // sdot v3.4s, v17.16b, v11.4b[3]
 	FMOVQ 32(R25), F8
 	FMOVQ 32(R26), F9
 	FMOVQ 32(R1), F10
 	FMOVQ 32(R2), F11
-	FMOVQ (R9), F12
+	FMOVQ (R9), F14
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f88918d // fmul v13.4s, v12.4s, v8.s[0]
-	VFMLA V13.S4, V0.S4, V4.S4
+	WORD $0x4f8891cc // fmul v12.4s, v14.4s, v8.s[0]
+	VFMLA V12.S4, V0.S4, V4.S4
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f89918d // fmul v13.4s, v12.4s, v9.s[0]
-	VFMLA V13.S4, V1.S4, V5.S4
+	WORD $0x4f8991cc // fmul v12.4s, v14.4s, v9.s[0]
+	VFMLA V12.S4, V1.S4, V5.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f8a918d // fmul v13.4s, v12.4s, v10.s[0]
-	VFMLA V13.S4, V2.S4, V6.S4
+	WORD $0x4f8a91cc // fmul v12.4s, v14.4s, v10.s[0]
+	VFMLA V12.S4, V2.S4, V6.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f8b918d // fmul v13.4s, v12.4s, v11.s[0]
-	VFMLA V13.S4, V3.S4, V7.S4
+	WORD $0x4f8b91cc // fmul v12.4s, v14.4s, v11.s[0]
+	VFMLA V12.S4, V3.S4, V7.S4
 	ADD R8, R9
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -2666,51 +2855,51 @@ askedgroups4x1_0:
 	FMOVQ 16(R26), F9
 	FMOVQ 16(R1), F10
 	FMOVQ 16(R2), F11
-	FMOVQ (R7), F12
+	FMOVQ (R7), F14
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
-	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
-	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
-	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F15
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
-	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
-	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
-	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F16
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
-	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
-	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
-	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
-	FMOVQ (R7), F12
+	FMOVQ (R7), F17
 	ADD R8, R7
-	VEOR V14.B16, V12.B16, V12.B16
-	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
-	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
-	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
-	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	WORD $0x4f88e1c0 // sdot v0.4s, v14.16b, v8.4b[0]
+	WORD $0x4f89e1c1 // sdot v1.4s, v14.16b, v9.4b[0]
+	WORD $0x4f8ae1c2 // sdot v2.4s, v14.16b, v10.4b[0]
+	WORD $0x4f8be1c3 // sdot v3.4s, v14.16b, v11.4b[0]
+	WORD $0x4fa8e1e0 // sdot v0.4s, v15.16b, v8.4b[1]
+	WORD $0x4fa9e1e1 // sdot v1.4s, v15.16b, v9.4b[1]
+	WORD $0x4faae1e2 // sdot v2.4s, v15.16b, v10.4b[1]
+	WORD $0x4fabe1e3 // sdot v3.4s, v15.16b, v11.4b[1]
+	WORD $0x4f88ea00 // sdot v0.4s, v16.16b, v8.4b[2]
+	WORD $0x4f89ea01 // sdot v1.4s, v16.16b, v9.4b[2]
+	WORD $0x4f8aea02 // sdot v2.4s, v16.16b, v10.4b[2]
+	WORD $0x4f8bea03 // sdot v3.4s, v16.16b, v11.4b[2]
+	WORD $0x4fa8ea20 // sdot v0.4s, v17.16b, v8.4b[3]
+	WORD $0x4fa9ea21 // sdot v1.4s, v17.16b, v9.4b[3]
+	WORD $0x4faaea22 // sdot v2.4s, v17.16b, v10.4b[3]
+	WORD $0x4fabea23 // sdot v3.4s, v17.16b, v11.4b[3]
 	FMOVQ 32(R25), F8
 	FMOVQ 32(R26), F9
 	FMOVQ 32(R1), F10
 	FMOVQ 32(R2), F11
-	FMOVQ (R9), F12
+	FMOVQ (R9), F14
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f88918d // fmul v13.4s, v12.4s, v8.s[0]
-	VFMLA V13.S4, V0.S4, V4.S4
+	WORD $0x4f8891cc // fmul v12.4s, v14.4s, v8.s[0]
+	VFMLA V12.S4, V0.S4, V4.S4
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f89918d // fmul v13.4s, v12.4s, v9.s[0]
-	VFMLA V13.S4, V1.S4, V5.S4
+	WORD $0x4f8991cc // fmul v12.4s, v14.4s, v9.s[0]
+	VFMLA V12.S4, V1.S4, V5.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f8a918d // fmul v13.4s, v12.4s, v10.s[0]
-	VFMLA V13.S4, V2.S4, V6.S4
+	WORD $0x4f8a91cc // fmul v12.4s, v14.4s, v10.s[0]
+	VFMLA V12.S4, V2.S4, V6.S4
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
-	WORD $0x4f8b918d // fmul v13.4s, v12.4s, v11.s[0]
-	VFMLA V13.S4, V3.S4, V7.S4
+	WORD $0x4f8b91cc // fmul v12.4s, v14.4s, v11.s[0]
+	VFMLA V12.S4, V3.S4, V7.S4
 	ADD R8, R9
 	ADD $52, R25
 	ADD $52, R26
@@ -2734,32 +2923,32 @@ biasedgroups4x1:
 	MOVD $0, R11
 
 addedgroups4x1:
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e24d5ad // fadd v13.4s, v13.4s, v4.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e24d58c // fadd v12.4s, v12.4s, v4.4s
+	FMOVQ F12, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e25d58c // fadd v12.4s, v12.4s, v5.4s
+	FMOVQ F12, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e26d5ad // fadd v13.4s, v13.4s, v6.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e26d58c // fadd v12.4s, v12.4s, v6.4s
+	FMOVQ F12, (R25)
 	ADD R11, R10
 	ADD R22, R25
-	FMOVQ (R10), F13
+	FMOVQ (R10), F12
 	FMOVQ (R9), F31
-	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
-	WORD $0x4e27d5ad // fadd v13.4s, v13.4s, v7.4s
-	FMOVQ F13, (R25)
+	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
+	WORD $0x4e27d58c // fadd v12.4s, v12.4s, v7.4s
+	FMOVQ F12, (R25)
 	ADD $16, R24
 	JMP groups4Vec
 
@@ -2788,7 +2977,7 @@ tilegroups1x3:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	VMOVI $128, V12.B16
+	VMOVI $128, V9.B16
 	PCALIGN $32
 
 blockgroups1x3:
@@ -2807,59 +2996,59 @@ blockgroups1x3:
 
 askedgroups1x3_0:
 	FMOVQ (R25), F6
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F10
+	FMOVQ 16(R7), F11
+	FMOVQ 32(R7), F12
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
-	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
-	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F13
+	FMOVQ 16(R7), F14
+	FMOVQ 32(R7), F15
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
-	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
-	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F16
+	FMOVQ 16(R7), F17
+	FMOVQ 32(R7), F18
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
-	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
-	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F19
+	FMOVQ 16(R7), F20
+	FMOVQ 32(R7), F21
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
-	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
-	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	VEOR V9.B16, V10.B16, V10.B16
+	VEOR V9.B16, V11.B16, V11.B16
+	VEOR V9.B16, V12.B16, V12.B16
+	VEOR V9.B16, V13.B16, V13.B16
+	VEOR V9.B16, V14.B16, V14.B16
+	VEOR V9.B16, V15.B16, V15.B16
+	VEOR V9.B16, V16.B16, V16.B16
+	VEOR V9.B16, V17.B16, V17.B16
+	VEOR V9.B16, V18.B16, V18.B16
+	VEOR V9.B16, V19.B16, V19.B16
+	VEOR V9.B16, V20.B16, V20.B16
+	VEOR V9.B16, V21.B16, V21.B16
+	WORD $0x4f86e140 // sdot v0.4s, v10.16b, v6.4b[0]
+	WORD $0x4f86e161 // sdot v1.4s, v11.16b, v6.4b[0]
+	WORD $0x4f86e182 // sdot v2.4s, v12.16b, v6.4b[0]
+	WORD $0x4fa6e1a0 // sdot v0.4s, v13.16b, v6.4b[1]
+	WORD $0x4fa6e1c1 // sdot v1.4s, v14.16b, v6.4b[1]
+	WORD $0x4fa6e1e2 // sdot v2.4s, v15.16b, v6.4b[1]
+	WORD $0x4f86ea00 // sdot v0.4s, v16.16b, v6.4b[2]
+	WORD $0x4f86ea21 // sdot v1.4s, v17.16b, v6.4b[2]
+	WORD $0x4f86ea42 // sdot v2.4s, v18.16b, v6.4b[2]
+	WORD $0x4fa6ea60 // sdot v0.4s, v19.16b, v6.4b[3]
+	WORD $0x4fa6ea81 // sdot v1.4s, v20.16b, v6.4b[3]
+	WORD $0x4fa6eaa2 // sdot v2.4s, v21.16b, v6.4b[3]
 	FMOVQ 32(R25), F6
-	FMOVQ (R9), F8
+	FMOVQ (R9), F10
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
-	VFMLA V11.S4, V0.S4, V3.S4
-	FMOVQ 16(R9), F9
+	WORD $0x4f869148 // fmul v8.4s, v10.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F11
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
-	VFMLA V11.S4, V1.S4, V4.S4
-	FMOVQ 32(R9), F10
+	WORD $0x4f869168 // fmul v8.4s, v11.4s, v6.s[0]
+	VFMLA V8.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F12
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
-	VFMLA V11.S4, V2.S4, V5.S4
+	WORD $0x4f869188 // fmul v8.4s, v12.4s, v6.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R8, R9
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -2876,59 +3065,59 @@ askedgroups1x3_0:
 
 askedgroups1x3_1:
 	FMOVQ 16(R25), F6
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F10
+	FMOVQ 16(R7), F11
+	FMOVQ 32(R7), F12
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
-	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
-	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F13
+	FMOVQ 16(R7), F14
+	FMOVQ 32(R7), F15
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
-	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
-	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F16
+	FMOVQ 16(R7), F17
+	FMOVQ 32(R7), F18
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
-	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
-	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F19
+	FMOVQ 16(R7), F20
+	FMOVQ 32(R7), F21
 	ADD R8, R7
-	VEOR V12.B16, V8.B16, V8.B16
-	VEOR V12.B16, V9.B16, V9.B16
-	VEOR V12.B16, V10.B16, V10.B16
-	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
-	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
-	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	VEOR V9.B16, V10.B16, V10.B16
+	VEOR V9.B16, V11.B16, V11.B16
+	VEOR V9.B16, V12.B16, V12.B16
+	VEOR V9.B16, V13.B16, V13.B16
+	VEOR V9.B16, V14.B16, V14.B16
+	VEOR V9.B16, V15.B16, V15.B16
+	VEOR V9.B16, V16.B16, V16.B16
+	VEOR V9.B16, V17.B16, V17.B16
+	VEOR V9.B16, V18.B16, V18.B16
+	VEOR V9.B16, V19.B16, V19.B16
+	VEOR V9.B16, V20.B16, V20.B16
+	VEOR V9.B16, V21.B16, V21.B16
+	WORD $0x4f86e140 // sdot v0.4s, v10.16b, v6.4b[0]
+	WORD $0x4f86e161 // sdot v1.4s, v11.16b, v6.4b[0]
+	WORD $0x4f86e182 // sdot v2.4s, v12.16b, v6.4b[0]
+	WORD $0x4fa6e1a0 // sdot v0.4s, v13.16b, v6.4b[1]
+	WORD $0x4fa6e1c1 // sdot v1.4s, v14.16b, v6.4b[1]
+	WORD $0x4fa6e1e2 // sdot v2.4s, v15.16b, v6.4b[1]
+	WORD $0x4f86ea00 // sdot v0.4s, v16.16b, v6.4b[2]
+	WORD $0x4f86ea21 // sdot v1.4s, v17.16b, v6.4b[2]
+	WORD $0x4f86ea42 // sdot v2.4s, v18.16b, v6.4b[2]
+	WORD $0x4fa6ea60 // sdot v0.4s, v19.16b, v6.4b[3]
+	WORD $0x4fa6ea81 // sdot v1.4s, v20.16b, v6.4b[3]
+	WORD $0x4fa6eaa2 // sdot v2.4s, v21.16b, v6.4b[3]
 	FMOVQ 32(R25), F6
-	FMOVQ (R9), F8
+	FMOVQ (R9), F10
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
-	VFMLA V11.S4, V0.S4, V3.S4
-	FMOVQ 16(R9), F9
+	WORD $0x4f869148 // fmul v8.4s, v10.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F11
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
-	VFMLA V11.S4, V1.S4, V4.S4
-	FMOVQ 32(R9), F10
+	WORD $0x4f869168 // fmul v8.4s, v11.4s, v6.s[0]
+	VFMLA V8.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F12
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
-	VFMLA V11.S4, V2.S4, V5.S4
+	WORD $0x4f869188 // fmul v8.4s, v12.4s, v6.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R8, R9
 	ADD $52, R25
 	SUB $32, R11
@@ -2949,21 +3138,21 @@ biasedgroups1x3:
 	MOVD $0, R11
 
 addedgroups1x3:
-	FMOVQ (R10), F11
+	FMOVQ (R10), F8
 	FMOVQ (R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
-	FMOVQ F11, (R25)
-	FMOVQ 16(R10), F11
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	FMOVQ F8, (R25)
+	FMOVQ 16(R10), F8
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
-	FMOVQ F11, 16(R25)
-	FMOVQ 32(R10), F11
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e24d508 // fadd v8.4s, v8.4s, v4.4s
+	FMOVQ F8, 16(R25)
+	FMOVQ 32(R10), F8
 	FMOVQ 32(R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e25d56b // fadd v11.4s, v11.4s, v5.4s
-	FMOVQ F11, 32(R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	FMOVQ F8, 32(R25)
 	ADD $48, R24
 	JMP groups1Vec
 
@@ -2975,7 +3164,7 @@ tilegroups1x1:
 	ADD R24, R9
 	MOVD 24(R0), R11 // a.Depth
 	VMOVI $0, V1.B16
-	VMOVI $128, V6.B16
+	VMOVI $128, V5.B16
 	PCALIGN $32
 
 blockgroups1x1:
@@ -2990,27 +3179,27 @@ blockgroups1x1:
 
 askedgroups1x1_0:
 	FMOVQ (R25), F2
-	FMOVQ (R7), F4
+	FMOVQ (R7), F6
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F7
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F8
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F9
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	VEOR V5.B16, V6.B16, V6.B16
+	VEOR V5.B16, V7.B16, V7.B16
+	VEOR V5.B16, V8.B16, V8.B16
+	VEOR V5.B16, V9.B16, V9.B16
+	WORD $0x4f82e0c0 // sdot v0.4s, v6.16b, v2.4b[0]
+	WORD $0x4fa2e0e0 // sdot v0.4s, v7.16b, v2.4b[1]
+	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
+	WORD $0x4fa2e920 // sdot v0.4s, v9.16b, v2.4b[3]
 	FMOVQ 32(R25), F2
-	FMOVQ (R9), F4
+	FMOVQ (R9), F6
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
-	VFMLA V5.S4, V0.S4, V1.S4
+	WORD $0x4f8290c4 // fmul v4.4s, v6.4s, v2.s[0]
+	VFMLA V4.S4, V0.S4, V1.S4
 	ADD R8, R9
 	VMOVI $0, V0.B16
 	MOVD 120(R0), R13 // a.Next
@@ -3023,27 +3212,27 @@ askedgroups1x1_0:
 
 askedgroups1x1_1:
 	FMOVQ 16(R25), F2
-	FMOVQ (R7), F4
+	FMOVQ (R7), F6
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F7
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F8
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F9
 	ADD R8, R7
-	VEOR V6.B16, V4.B16, V4.B16
-	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	VEOR V5.B16, V6.B16, V6.B16
+	VEOR V5.B16, V7.B16, V7.B16
+	VEOR V5.B16, V8.B16, V8.B16
+	VEOR V5.B16, V9.B16, V9.B16
+	WORD $0x4f82e0c0 // sdot v0.4s, v6.16b, v2.4b[0]
+	WORD $0x4fa2e0e0 // sdot v0.4s, v7.16b, v2.4b[1]
+	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
+	WORD $0x4fa2e920 // sdot v0.4s, v9.16b, v2.4b[3]
 	FMOVQ 32(R25), F2
-	FMOVQ (R9), F4
+	FMOVQ (R9), F6
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
-	VFMLA V5.S4, V0.S4, V1.S4
+	WORD $0x4f8290c4 // fmul v4.4s, v6.4s, v2.s[0]
+	VFMLA V4.S4, V0.S4, V1.S4
 	ADD R8, R9
 	ADD $52, R25
 	SUB $32, R11
@@ -3064,11 +3253,11 @@ biasedgroups1x1:
 	MOVD $0, R11
 
 addedgroups1x1:
-	FMOVQ (R10), F5
+	FMOVQ (R10), F4
 	FMOVQ (R9), F31
-	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
-	FMOVQ F5, (R25)
+	WORD $0x4e3fd484 // fadd v4.4s, v4.4s, v31.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	FMOVQ F4, (R25)
 	ADD $16, R24
 	JMP groups1Vec
 
@@ -3107,11 +3296,11 @@ minlessnibbles1x3:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	VMOVI $15, V12.B16
+	VMOVI $15, V9.B16
 	MOVD 48(R0), R13 // a.Table
-	FMOVQ (R13), F13
-	VMOVI $128, V11.B16
-	VEOR V11.B16, V13.B16, V13.B16
+	FMOVQ (R13), F10
+	VMOVI $128, V8.B16
+	VEOR V8.B16, V10.B16, V10.B16
 	PCALIGN $32
 
 blocknibbles1x3:
@@ -3131,115 +3320,115 @@ blocknibbles1x3:
 askednibbles1x3_0:
 	FMOVQ (R25), F6
 	FMOVQ 16(R25), F7
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F12
+	FMOVQ 16(R7), F13
+	FMOVQ 32(R7), F14
 	ADD R8, R7
-	VAND V12.B16, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f86e1c0 // sdot v0.4s, v14.16b, v6.4b[0]
-	VAND V12.B16, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f86e1c1 // sdot v1.4s, v14.16b, v6.4b[0]
-	VAND V12.B16, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f86e1c2 // sdot v2.4s, v14.16b, v6.4b[0]
-	VUSHR $4, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f87e1c0 // sdot v0.4s, v14.16b, v7.4b[0]
-	VUSHR $4, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f87e1c1 // sdot v1.4s, v14.16b, v7.4b[0]
-	VUSHR $4, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f87e1c2 // sdot v2.4s, v14.16b, v7.4b[0]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F15
+	FMOVQ 16(R7), F16
+	FMOVQ 32(R7), F17
 	ADD R8, R7
-	VAND V12.B16, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa6e1c0 // sdot v0.4s, v14.16b, v6.4b[1]
-	VAND V12.B16, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa6e1c1 // sdot v1.4s, v14.16b, v6.4b[1]
-	VAND V12.B16, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa6e1c2 // sdot v2.4s, v14.16b, v6.4b[1]
-	VUSHR $4, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa7e1c0 // sdot v0.4s, v14.16b, v7.4b[1]
-	VUSHR $4, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa7e1c1 // sdot v1.4s, v14.16b, v7.4b[1]
-	VUSHR $4, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa7e1c2 // sdot v2.4s, v14.16b, v7.4b[1]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F18
+	FMOVQ 16(R7), F19
+	FMOVQ 32(R7), F20
 	ADD R8, R7
-	VAND V12.B16, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f86e9c0 // sdot v0.4s, v14.16b, v6.4b[2]
-	VAND V12.B16, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f86e9c1 // sdot v1.4s, v14.16b, v6.4b[2]
-	VAND V12.B16, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f86e9c2 // sdot v2.4s, v14.16b, v6.4b[2]
-	VUSHR $4, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f87e9c0 // sdot v0.4s, v14.16b, v7.4b[2]
-	VUSHR $4, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f87e9c1 // sdot v1.4s, v14.16b, v7.4b[2]
-	VUSHR $4, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4f87e9c2 // sdot v2.4s, v14.16b, v7.4b[2]
-	FMOVQ (R7), F8
-	FMOVQ 16(R7), F9
-	FMOVQ 32(R7), F10
+	FMOVQ (R7), F21
+	FMOVQ 16(R7), F22
+	FMOVQ 32(R7), F23
 	ADD R8, R7
-	VAND V12.B16, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa6e9c0 // sdot v0.4s, v14.16b, v6.4b[3]
-	VAND V12.B16, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa6e9c1 // sdot v1.4s, v14.16b, v6.4b[3]
-	VAND V12.B16, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa6e9c2 // sdot v2.4s, v14.16b, v6.4b[3]
-	VUSHR $4, V8.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa7e9c0 // sdot v0.4s, v14.16b, v7.4b[3]
-	VUSHR $4, V9.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa7e9c1 // sdot v1.4s, v14.16b, v7.4b[3]
-	VUSHR $4, V10.B16, V14.B16
-	VTBL V14.B16, [V13.B16], V14.B16
-	WORD $0x4fa7e9c2 // sdot v2.4s, v14.16b, v7.4b[3]
+	VAND V9.B16, V12.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f86e160 // sdot v0.4s, v11.16b, v6.4b[0]
+	VAND V9.B16, V13.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f86e161 // sdot v1.4s, v11.16b, v6.4b[0]
+	VAND V9.B16, V14.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f86e162 // sdot v2.4s, v11.16b, v6.4b[0]
+	VUSHR $4, V12.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f87e160 // sdot v0.4s, v11.16b, v7.4b[0]
+	VUSHR $4, V13.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f87e161 // sdot v1.4s, v11.16b, v7.4b[0]
+	VUSHR $4, V14.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f87e162 // sdot v2.4s, v11.16b, v7.4b[0]
+	VAND V9.B16, V15.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa6e160 // sdot v0.4s, v11.16b, v6.4b[1]
+	VAND V9.B16, V16.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa6e161 // sdot v1.4s, v11.16b, v6.4b[1]
+	VAND V9.B16, V17.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa6e162 // sdot v2.4s, v11.16b, v6.4b[1]
+	VUSHR $4, V15.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa7e160 // sdot v0.4s, v11.16b, v7.4b[1]
+	VUSHR $4, V16.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa7e161 // sdot v1.4s, v11.16b, v7.4b[1]
+	VUSHR $4, V17.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa7e162 // sdot v2.4s, v11.16b, v7.4b[1]
+	VAND V9.B16, V18.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f86e960 // sdot v0.4s, v11.16b, v6.4b[2]
+	VAND V9.B16, V19.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f86e961 // sdot v1.4s, v11.16b, v6.4b[2]
+	VAND V9.B16, V20.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f86e962 // sdot v2.4s, v11.16b, v6.4b[2]
+	VUSHR $4, V18.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f87e960 // sdot v0.4s, v11.16b, v7.4b[2]
+	VUSHR $4, V19.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f87e961 // sdot v1.4s, v11.16b, v7.4b[2]
+	VUSHR $4, V20.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4f87e962 // sdot v2.4s, v11.16b, v7.4b[2]
+	VAND V9.B16, V21.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa6e960 // sdot v0.4s, v11.16b, v6.4b[3]
+	VAND V9.B16, V22.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa6e961 // sdot v1.4s, v11.16b, v6.4b[3]
+	VAND V9.B16, V23.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa6e962 // sdot v2.4s, v11.16b, v6.4b[3]
+	VUSHR $4, V21.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa7e960 // sdot v0.4s, v11.16b, v7.4b[3]
+	VUSHR $4, V22.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa7e961 // sdot v1.4s, v11.16b, v7.4b[3]
+	VUSHR $4, V23.B16, V11.B16
+	VTBL V11.B16, [V10.B16], V11.B16
+	WORD $0x4fa7e962 // sdot v2.4s, v11.16b, v7.4b[3]
 	FMOVQ 32(R25), F6
-	FMOVQ (R9), F8
+	FMOVQ (R9), F12
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
-	VFMLA V11.S4, V0.S4, V3.S4
-	FMOVQ 16(R9), F9
+	WORD $0x4f869188 // fmul v8.4s, v12.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F13
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
-	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
-	VFMLA V11.S4, V1.S4, V4.S4
-	FMOVQ 32(R9), F10
+	WORD $0x4f8691a8 // fmul v8.4s, v13.4s, v6.s[0]
+	VFMLA V8.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F14
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
-	VFMLA V11.S4, V2.S4, V5.S4
+	WORD $0x4f8691c8 // fmul v8.4s, v14.4s, v6.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R8, R9
 	CBZ R10, noMinsnibbles1x3
-	FMOVQ (R10), F8
-	WORD $0x4fa61103 // fmla v3.4s, v8.4s, v6.s[1]
-	FMOVQ 16(R10), F9
-	WORD $0x4fa61124 // fmla v4.4s, v9.4s, v6.s[1]
-	FMOVQ 32(R10), F10
-	WORD $0x4fa61145 // fmla v5.4s, v10.4s, v6.s[1]
+	FMOVQ (R10), F12
+	WORD $0x4fa61183 // fmla v3.4s, v12.4s, v6.s[1]
+	FMOVQ 16(R10), F13
+	WORD $0x4fa611a4 // fmla v4.4s, v13.4s, v6.s[1]
+	FMOVQ 32(R10), F14
+	WORD $0x4fa611c5 // fmla v5.4s, v14.4s, v6.s[1]
 	ADD R8, R10
 
 noMinsnibbles1x3:
@@ -3262,21 +3451,21 @@ biasednibbles1x3:
 	MOVD $0, R11
 
 addednibbles1x3:
-	FMOVQ (R10), F11
+	FMOVQ (R10), F8
 	FMOVQ (R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
-	FMOVQ F11, (R25)
-	FMOVQ 16(R10), F11
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	FMOVQ F8, (R25)
+	FMOVQ 16(R10), F8
 	FMOVQ 16(R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
-	FMOVQ F11, 16(R25)
-	FMOVQ 32(R10), F11
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e24d508 // fadd v8.4s, v8.4s, v4.4s
+	FMOVQ F8, 16(R25)
+	FMOVQ 32(R10), F8
 	FMOVQ 32(R9), F31
-	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
-	WORD $0x4e25d56b // fadd v11.4s, v11.4s, v5.4s
-	FMOVQ F11, 32(R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	FMOVQ F8, 32(R25)
 	ADD $48, R24
 	JMP nibbles1Vec
 
@@ -3293,11 +3482,11 @@ tilenibbles1x1:
 minlessnibbles1x1:
 	MOVD 24(R0), R11 // a.Depth
 	VMOVI $0, V1.B16
-	VMOVI $15, V6.B16
+	VMOVI $15, V5.B16
 	MOVD 48(R0), R13 // a.Table
-	FMOVQ (R13), F7
-	VMOVI $128, V5.B16
-	VEOR V5.B16, V7.B16, V7.B16
+	FMOVQ (R13), F6
+	VMOVI $128, V4.B16
+	VEOR V4.B16, V6.B16, V6.B16
 	PCALIGN $32
 
 blocknibbles1x1:
@@ -3313,47 +3502,47 @@ blocknibbles1x1:
 askednibbles1x1_0:
 	FMOVQ (R25), F2
 	FMOVQ 16(R25), F3
-	FMOVQ (R7), F4
+	FMOVQ (R7), F8
 	ADD R8, R7
-	VAND V6.B16, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4f82e100 // sdot v0.4s, v8.16b, v2.4b[0]
-	VUSHR $4, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4f83e100 // sdot v0.4s, v8.16b, v3.4b[0]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F9
 	ADD R8, R7
-	VAND V6.B16, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4fa2e100 // sdot v0.4s, v8.16b, v2.4b[1]
-	VUSHR $4, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4fa3e100 // sdot v0.4s, v8.16b, v3.4b[1]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F10
 	ADD R8, R7
-	VAND V6.B16, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
-	VUSHR $4, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4f83e900 // sdot v0.4s, v8.16b, v3.4b[2]
-	FMOVQ (R7), F4
+	FMOVQ (R7), F11
 	ADD R8, R7
-	VAND V6.B16, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4fa2e900 // sdot v0.4s, v8.16b, v2.4b[3]
-	VUSHR $4, V4.B16, V8.B16
-	VTBL V8.B16, [V7.B16], V8.B16
-	WORD $0x4fa3e900 // sdot v0.4s, v8.16b, v3.4b[3]
+	VAND V5.B16, V8.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4f82e0e0 // sdot v0.4s, v7.16b, v2.4b[0]
+	VUSHR $4, V8.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4f83e0e0 // sdot v0.4s, v7.16b, v3.4b[0]
+	VAND V5.B16, V9.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4fa2e0e0 // sdot v0.4s, v7.16b, v2.4b[1]
+	VUSHR $4, V9.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4fa3e0e0 // sdot v0.4s, v7.16b, v3.4b[1]
+	VAND V5.B16, V10.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4f82e8e0 // sdot v0.4s, v7.16b, v2.4b[2]
+	VUSHR $4, V10.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4f83e8e0 // sdot v0.4s, v7.16b, v3.4b[2]
+	VAND V5.B16, V11.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4fa2e8e0 // sdot v0.4s, v7.16b, v2.4b[3]
+	VUSHR $4, V11.B16, V7.B16
+	VTBL V7.B16, [V6.B16], V7.B16
+	WORD $0x4fa3e8e0 // sdot v0.4s, v7.16b, v3.4b[3]
 	FMOVQ 32(R25), F2
-	FMOVQ (R9), F4
+	FMOVQ (R9), F8
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
-	VFMLA V5.S4, V0.S4, V1.S4
+	WORD $0x4f829104 // fmul v4.4s, v8.4s, v2.s[0]
+	VFMLA V4.S4, V0.S4, V1.S4
 	ADD R8, R9
 	CBZ R10, noMinsnibbles1x1
-	FMOVQ (R10), F4
-	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	FMOVQ (R10), F8
+	WORD $0x4fa21101 // fmla v1.4s, v8.4s, v2.s[1]
 	ADD R8, R10
 
 noMinsnibbles1x1:
@@ -3376,11 +3565,11 @@ biasednibbles1x1:
 	MOVD $0, R11
 
 addednibbles1x1:
-	FMOVQ (R10), F5
+	FMOVQ (R10), F4
 	FMOVQ (R9), F31
-	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
-	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
-	FMOVQ F5, (R25)
+	WORD $0x4e3fd484 // fadd v4.4s, v4.4s, v31.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	FMOVQ F4, (R25)
 	ADD $16, R24
 	JMP nibbles1Vec
 
@@ -69747,10 +69936,10 @@ end:
 //	R7 terms left
 //	R8 what is read next
 //	R9 scratch
-//	bytes 2x3: V0..V11 sums of integers; V12..V17 sums; V18..V19 X; V20..V22 W, scales; V23 scratch; V24 four integers; V25 128
-//	bytes 2x1: V0..V3 sums of integers; V4..V5 sums; V6..V7 X; V8 W, scales; V9 scratch; V10 four integers; V11 128
-//	bytes 1x3: V0..V5 sums of integers; V6..V8 sums; V9..V10 X; V11..V13 W, scales; V14 scratch; V15 four integers; V16 128
-//	bytes 1x1: V0..V1 sums of integers; V2 sums; V3..V4 X; V5 W, scales; V6 scratch; V7 four integers; V8 128
+//	bytes 2x3: V0..V11 sums of integers; V12..V17 sums; V18..V19 X; V20 scratch; V21 four integers; V22 128; V23..V28 W, scales
+//	bytes 2x1: V0..V3 sums of integers; V4..V5 sums; V6..V7 X; V8 scratch; V9 four integers; V10 128; V11..V14 W, scales
+//	bytes 1x3: V0..V5 sums of integers; V6..V8 sums; V9..V10 X; V11 scratch; V12 four integers; V13 128; V14..V25 W, scales
+//	bytes 1x1: V0..V1 sums of integers; V2 sums; V3..V4 X; V5 scratch; V6 four integers; V7 128; V8..V11 W, scales
 TEXT ·multiplyInt8NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R19 // a.X
@@ -69810,7 +69999,7 @@ minlessbytes2x3:
 	VMOVI $0, V15.B16
 	VMOVI $0, V16.B16
 	VMOVI $0, V17.B16
-	VMOVI $128, V25.B16
+	VMOVI $128, V22.B16
 	PCALIGN $32
 
 blockbytes2x3:
@@ -69838,312 +70027,312 @@ askedbytes2x3_0:
 	VMOVI $0, V11.B16
 	FMOVQ (R25), F18
 	FMOVQ (R26), F19
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
 	FMOVQ 16(R25), F18
 	FMOVQ 16(R26), F19
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
 	FMOVQ 32(R25), F18
 	FMOVQ 32(R26), F19
-	FMOVQ (R5), F20
+	FMOVQ (R5), F23
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f929297 // fmul v23.4s, v20.4s, v18.s[0]
-	VFMLA V23.S4, V0.S4, V12.S4
+	WORD $0x4f9292f4 // fmul v20.4s, v23.4s, v18.s[0]
+	VFMLA V20.S4, V0.S4, V12.S4
 	VADDP V7.S4, V6.S4, V6.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f939297 // fmul v23.4s, v20.4s, v19.s[0]
-	VFMLA V23.S4, V6.S4, V15.S4
-	FMOVQ 16(R5), F21
+	WORD $0x4f9392f4 // fmul v20.4s, v23.4s, v19.s[0]
+	VFMLA V20.S4, V6.S4, V15.S4
+	FMOVQ 16(R5), F24
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f9292b7 // fmul v23.4s, v21.4s, v18.s[0]
-	VFMLA V23.S4, V2.S4, V13.S4
+	WORD $0x4f929314 // fmul v20.4s, v24.4s, v18.s[0]
+	VFMLA V20.S4, V2.S4, V13.S4
 	VADDP V9.S4, V8.S4, V8.S4
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9392b7 // fmul v23.4s, v21.4s, v19.s[0]
-	VFMLA V23.S4, V8.S4, V16.S4
-	FMOVQ 32(R5), F22
+	WORD $0x4f939314 // fmul v20.4s, v24.4s, v19.s[0]
+	VFMLA V20.S4, V8.S4, V16.S4
+	FMOVQ 32(R5), F25
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f9292d7 // fmul v23.4s, v22.4s, v18.s[0]
-	VFMLA V23.S4, V4.S4, V14.S4
+	WORD $0x4f929334 // fmul v20.4s, v25.4s, v18.s[0]
+	VFMLA V20.S4, V4.S4, V14.S4
 	VADDP V11.S4, V10.S4, V10.S4
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9392d7 // fmul v23.4s, v22.4s, v19.s[0]
-	VFMLA V23.S4, V10.S4, V17.S4
+	WORD $0x4f939334 // fmul v20.4s, v25.4s, v19.s[0]
+	VFMLA V20.S4, V10.S4, V17.S4
 	ADD R4, R5
 	CBZ R6, noMinsbytes2x3
-	FMOVQ (R6), F20
-	WORD $0x4fb2128c // fmla v12.4s, v20.4s, v18.s[1]
-	WORD $0x4fb3128f // fmla v15.4s, v20.4s, v19.s[1]
-	FMOVQ 16(R6), F21
-	WORD $0x4fb212ad // fmla v13.4s, v21.4s, v18.s[1]
-	WORD $0x4fb312b0 // fmla v16.4s, v21.4s, v19.s[1]
-	FMOVQ 32(R6), F22
-	WORD $0x4fb212ce // fmla v14.4s, v22.4s, v18.s[1]
-	WORD $0x4fb312d1 // fmla v17.4s, v22.4s, v19.s[1]
+	FMOVQ (R6), F23
+	WORD $0x4fb212ec // fmla v12.4s, v23.4s, v18.s[1]
+	WORD $0x4fb312ef // fmla v15.4s, v23.4s, v19.s[1]
+	FMOVQ 16(R6), F24
+	WORD $0x4fb2130d // fmla v13.4s, v24.4s, v18.s[1]
+	WORD $0x4fb31310 // fmla v16.4s, v24.4s, v19.s[1]
+	FMOVQ 32(R6), F25
+	WORD $0x4fb2132e // fmla v14.4s, v25.4s, v18.s[1]
+	WORD $0x4fb31331 // fmla v17.4s, v25.4s, v19.s[1]
 	ADD R4, R6
 
 noMinsbytes2x3:
@@ -70167,38 +70356,38 @@ biasedbytes2x3:
 	MOVD $0, R7
 
 addedbytes2x3:
-	FMOVQ (R6), F23
+	FMOVQ (R6), F20
 	FMOVQ (R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2cd6f7 // fadd v23.4s, v23.4s, v12.4s
-	FMOVQ F23, (R25)
-	FMOVQ 16(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2cd694 // fadd v20.4s, v20.4s, v12.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R6), F20
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2dd6f7 // fadd v23.4s, v23.4s, v13.4s
-	FMOVQ F23, 16(R25)
-	FMOVQ 32(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2dd694 // fadd v20.4s, v20.4s, v13.4s
+	FMOVQ F20, 16(R25)
+	FMOVQ 32(R6), F20
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
-	FMOVQ F23, 32(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2ed694 // fadd v20.4s, v20.4s, v14.4s
+	FMOVQ F20, 32(R25)
 	ADD R7, R6
 	ADD R22, R25
-	FMOVQ (R6), F23
+	FMOVQ (R6), F20
 	FMOVQ (R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2fd6f7 // fadd v23.4s, v23.4s, v15.4s
-	FMOVQ F23, (R25)
-	FMOVQ 16(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2fd694 // fadd v20.4s, v20.4s, v15.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R6), F20
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e30d6f7 // fadd v23.4s, v23.4s, v16.4s
-	FMOVQ F23, 16(R25)
-	FMOVQ 32(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e30d694 // fadd v20.4s, v20.4s, v16.4s
+	FMOVQ F20, 16(R25)
+	FMOVQ 32(R6), F20
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e31d6f7 // fadd v23.4s, v23.4s, v17.4s
-	FMOVQ F23, 32(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e31d694 // fadd v20.4s, v20.4s, v17.4s
+	FMOVQ F20, 32(R25)
 	ADD $48, R24
 	JMP bytes2Vec
 
@@ -70217,7 +70406,7 @@ minlessbytes2x1:
 	MOVD 24(R0), R7 // a.Depth
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	VMOVI $128, V11.B16
+	VMOVI $128, V10.B16
 	PCALIGN $32
 
 blockbytes2x1:
@@ -70237,128 +70426,128 @@ askedbytes2x1_0:
 	VMOVI $0, V3.B16
 	FMOVQ (R25), F6
 	FMOVQ (R26), F7
-	FMOVQ (R3), F8
+	FMOVQ (R3), F11
 	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	FMOVQ (R3), F12
+	ADD R4, R3
+	FMOVQ (R3), F13
+	ADD R4, R3
+	FMOVQ (R3), F14
+	ADD R4, R3
+	VEOR V10.B16, V11.B16, V11.B16
+	VEOR V10.B16, V12.B16, V12.B16
+	VEOR V10.B16, V13.B16, V13.B16
+	VEOR V10.B16, V14.B16, V14.B16
+	VDUP V6.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
 	FMOVQ 16(R25), F6
 	FMOVQ 16(R26), F7
-	FMOVQ (R3), F8
+	FMOVQ (R3), F11
 	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	FMOVQ (R3), F12
+	ADD R4, R3
+	FMOVQ (R3), F13
+	ADD R4, R3
+	FMOVQ (R3), F14
+	ADD R4, R3
+	VEOR V10.B16, V11.B16, V11.B16
+	VEOR V10.B16, V12.B16, V12.B16
+	VEOR V10.B16, V13.B16, V13.B16
+	VEOR V10.B16, V14.B16, V14.B16
+	VDUP V6.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
 	FMOVQ 32(R25), F6
 	FMOVQ 32(R26), F7
-	FMOVQ (R5), F8
+	FMOVQ (R5), F11
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f869109 // fmul v9.4s, v8.4s, v6.s[0]
-	VFMLA V9.S4, V0.S4, V4.S4
+	WORD $0x4f869168 // fmul v8.4s, v11.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V4.S4
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f879109 // fmul v9.4s, v8.4s, v7.s[0]
-	VFMLA V9.S4, V2.S4, V5.S4
+	WORD $0x4f879168 // fmul v8.4s, v11.4s, v7.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R4, R5
 	CBZ R6, noMinsbytes2x1
-	FMOVQ (R6), F8
-	WORD $0x4fa61104 // fmla v4.4s, v8.4s, v6.s[1]
-	WORD $0x4fa71105 // fmla v5.4s, v8.4s, v7.s[1]
+	FMOVQ (R6), F11
+	WORD $0x4fa61164 // fmla v4.4s, v11.4s, v6.s[1]
+	WORD $0x4fa71165 // fmla v5.4s, v11.4s, v7.s[1]
 	ADD R4, R6
 
 noMinsbytes2x1:
@@ -70382,18 +70571,18 @@ biasedbytes2x1:
 	MOVD $0, R7
 
 addedbytes2x1:
-	FMOVQ (R6), F9
+	FMOVQ (R6), F8
 	FMOVQ (R5), F31
-	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
-	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
-	FMOVQ F9, (R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e24d508 // fadd v8.4s, v8.4s, v4.4s
+	FMOVQ F8, (R25)
 	ADD R7, R6
 	ADD R22, R25
-	FMOVQ (R6), F9
+	FMOVQ (R6), F8
 	FMOVQ (R5), F31
-	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
-	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
-	FMOVQ F9, (R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	FMOVQ F8, (R25)
 	ADD $16, R24
 	JMP bytes2Vec
 
@@ -70427,7 +70616,7 @@ minlessbytes1x3:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
-	VMOVI $128, V16.B16
+	VMOVI $128, V13.B16
 	PCALIGN $32
 
 blockbytes1x3:
@@ -70449,85 +70638,85 @@ blockbytes1x3:
 
 askedbytes1x3_0:
 	FMOVQ (R25), F9
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F14
+	FMOVQ 16(R3), F15
+	FMOVQ 32(R3), F16
 	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[0], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	FMOVQ (R3), F17
+	FMOVQ 16(R3), F18
+	FMOVQ 32(R3), F19
+	ADD R4, R3
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
+	ADD R4, R3
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	VEOR V13.B16, V18.B16, V18.B16
+	VEOR V13.B16, V19.B16, V19.B16
+	VEOR V13.B16, V20.B16, V20.B16
+	VEOR V13.B16, V21.B16, V21.B16
+	VEOR V13.B16, V22.B16, V22.B16
+	VEOR V13.B16, V23.B16, V23.B16
+	VEOR V13.B16, V24.B16, V24.B16
+	VEOR V13.B16, V25.B16, V25.B16
+	VDUP V9.S[0], V12.S4
+	WORD $0x0e2cc1cb // smull v11.8h, v14.8b, v12.8b
+	WORD $0x4e2cc1df // smull2 v31.8h, v14.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc20b // smull v11.8h, v16.8b, v12.8b
+	WORD $0x4e2cc21f // smull2 v31.8h, v16.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[1], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[1], V12.S4
+	WORD $0x0e2cc22b // smull v11.8h, v17.8b, v12.8b
+	WORD $0x4e2cc23f // smull2 v31.8h, v17.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc24b // smull v11.8h, v18.8b, v12.8b
+	WORD $0x4e2cc25f // smull2 v31.8h, v18.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc26b // smull v11.8h, v19.8b, v12.8b
+	WORD $0x4e2cc27f // smull2 v31.8h, v19.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[2], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[2], V12.S4
+	WORD $0x0e2cc28b // smull v11.8h, v20.8b, v12.8b
+	WORD $0x4e2cc29f // smull2 v31.8h, v20.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc2ab // smull v11.8h, v21.8b, v12.8b
+	WORD $0x4e2cc2bf // smull2 v31.8h, v21.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc2cb // smull v11.8h, v22.8b, v12.8b
+	WORD $0x4e2cc2df // smull2 v31.8h, v22.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[3], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[3], V12.S4
+	WORD $0x0e2cc2eb // smull v11.8h, v23.8b, v12.8b
+	WORD $0x4e2cc2ff // smull2 v31.8h, v23.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc30b // smull v11.8h, v24.8b, v12.8b
+	WORD $0x4e2cc31f // smull2 v31.8h, v24.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc32b // smull v11.8h, v25.8b, v12.8b
+	WORD $0x4e2cc33f // smull2 v31.8h, v25.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
 	MOVD 120(R0), R9 // a.Next
 	MOVD 128(R0), R8 // a.NextEnd
@@ -70541,110 +70730,110 @@ askedbytes1x3_0:
 
 askedbytes1x3_1:
 	FMOVQ 16(R25), F9
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F14
+	FMOVQ 16(R3), F15
+	FMOVQ 32(R3), F16
 	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[0], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	FMOVQ (R3), F17
+	FMOVQ 16(R3), F18
+	FMOVQ 32(R3), F19
+	ADD R4, R3
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
+	ADD R4, R3
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	VEOR V13.B16, V18.B16, V18.B16
+	VEOR V13.B16, V19.B16, V19.B16
+	VEOR V13.B16, V20.B16, V20.B16
+	VEOR V13.B16, V21.B16, V21.B16
+	VEOR V13.B16, V22.B16, V22.B16
+	VEOR V13.B16, V23.B16, V23.B16
+	VEOR V13.B16, V24.B16, V24.B16
+	VEOR V13.B16, V25.B16, V25.B16
+	VDUP V9.S[0], V12.S4
+	WORD $0x0e2cc1cb // smull v11.8h, v14.8b, v12.8b
+	WORD $0x4e2cc1df // smull2 v31.8h, v14.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc20b // smull v11.8h, v16.8b, v12.8b
+	WORD $0x4e2cc21f // smull2 v31.8h, v16.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[1], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[1], V12.S4
+	WORD $0x0e2cc22b // smull v11.8h, v17.8b, v12.8b
+	WORD $0x4e2cc23f // smull2 v31.8h, v17.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc24b // smull v11.8h, v18.8b, v12.8b
+	WORD $0x4e2cc25f // smull2 v31.8h, v18.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc26b // smull v11.8h, v19.8b, v12.8b
+	WORD $0x4e2cc27f // smull2 v31.8h, v19.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[2], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[2], V12.S4
+	WORD $0x0e2cc28b // smull v11.8h, v20.8b, v12.8b
+	WORD $0x4e2cc29f // smull2 v31.8h, v20.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc2ab // smull v11.8h, v21.8b, v12.8b
+	WORD $0x4e2cc2bf // smull2 v31.8h, v21.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc2cb // smull v11.8h, v22.8b, v12.8b
+	WORD $0x4e2cc2df // smull2 v31.8h, v22.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[3], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[3], V12.S4
+	WORD $0x0e2cc2eb // smull v11.8h, v23.8b, v12.8b
+	WORD $0x4e2cc2ff // smull2 v31.8h, v23.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc30b // smull v11.8h, v24.8b, v12.8b
+	WORD $0x4e2cc31f // smull2 v31.8h, v24.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc32b // smull v11.8h, v25.8b, v12.8b
+	WORD $0x4e2cc33f // smull2 v31.8h, v25.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
 	FMOVQ 32(R25), F9
-	FMOVQ (R5), F11
+	FMOVQ (R5), F14
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
-	VFMLA V14.S4, V0.S4, V6.S4
-	FMOVQ 16(R5), F12
+	WORD $0x4f8991cb // fmul v11.4s, v14.4s, v9.s[0]
+	VFMLA V11.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F15
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
-	VFMLA V14.S4, V2.S4, V7.S4
-	FMOVQ 32(R5), F13
+	WORD $0x4f8991eb // fmul v11.4s, v15.4s, v9.s[0]
+	VFMLA V11.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F16
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
-	VFMLA V14.S4, V4.S4, V8.S4
+	WORD $0x4f89920b // fmul v11.4s, v16.4s, v9.s[0]
+	VFMLA V11.S4, V4.S4, V8.S4
 	ADD R4, R5
 	CBZ R6, noMinsbytes1x3
-	FMOVQ (R6), F11
-	WORD $0x4fa91166 // fmla v6.4s, v11.4s, v9.s[1]
-	FMOVQ 16(R6), F12
-	WORD $0x4fa91187 // fmla v7.4s, v12.4s, v9.s[1]
-	FMOVQ 32(R6), F13
-	WORD $0x4fa911a8 // fmla v8.4s, v13.4s, v9.s[1]
+	FMOVQ (R6), F14
+	WORD $0x4fa911c6 // fmla v6.4s, v14.4s, v9.s[1]
+	FMOVQ 16(R6), F15
+	WORD $0x4fa911e7 // fmla v7.4s, v15.4s, v9.s[1]
+	FMOVQ 32(R6), F16
+	WORD $0x4fa91208 // fmla v8.4s, v16.4s, v9.s[1]
 	ADD R4, R6
 
 noMinsbytes1x3:
@@ -70667,21 +70856,21 @@ biasedbytes1x3:
 	MOVD $0, R7
 
 addedbytes1x3:
-	FMOVQ (R6), F14
+	FMOVQ (R6), F11
 	FMOVQ (R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
-	FMOVQ F14, (R25)
-	FMOVQ 16(R6), F14
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R6), F11
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
-	FMOVQ F14, 16(R25)
-	FMOVQ 32(R6), F14
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e27d56b // fadd v11.4s, v11.4s, v7.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R6), F11
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e28d5ce // fadd v14.4s, v14.4s, v8.4s
-	FMOVQ F14, 32(R25)
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
+	FMOVQ F11, 32(R25)
 	ADD $48, R24
 	JMP bytes1Vec
 
@@ -70698,7 +70887,7 @@ tilebytes1x1:
 minlessbytes1x1:
 	MOVD 24(R0), R7 // a.Depth
 	VMOVI $0, V2.B16
-	VMOVI $128, V8.B16
+	VMOVI $128, V7.B16
 	PCALIGN $32
 
 blockbytes1x1:
@@ -70714,37 +70903,37 @@ blockbytes1x1:
 
 askedbytes1x1_0:
 	FMOVQ (R25), F3
-	FMOVQ (R3), F5
+	FMOVQ (R3), F8
 	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[0], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	FMOVQ (R3), F9
+	ADD R4, R3
+	FMOVQ (R3), F10
+	ADD R4, R3
+	FMOVQ (R3), F11
+	ADD R4, R3
+	VEOR V7.B16, V8.B16, V8.B16
+	VEOR V7.B16, V9.B16, V9.B16
+	VEOR V7.B16, V10.B16, V10.B16
+	VEOR V7.B16, V11.B16, V11.B16
+	VDUP V3.S[0], V6.S4
+	WORD $0x0e26c105 // smull v5.8h, v8.8b, v6.8b
+	WORD $0x4e26c11f // smull2 v31.8h, v8.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[1], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[1], V6.S4
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[2], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[2], V6.S4
+	WORD $0x0e26c145 // smull v5.8h, v10.8b, v6.8b
+	WORD $0x4e26c15f // smull2 v31.8h, v10.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[3], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[3], V6.S4
+	WORD $0x0e26c165 // smull v5.8h, v11.8b, v6.8b
+	WORD $0x4e26c17f // smull2 v31.8h, v11.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
 	MOVD 120(R0), R9 // a.Next
 	MOVD 128(R0), R8 // a.NextEnd
@@ -70756,48 +70945,48 @@ askedbytes1x1_0:
 
 askedbytes1x1_1:
 	FMOVQ 16(R25), F3
-	FMOVQ (R3), F5
+	FMOVQ (R3), F8
 	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[0], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	FMOVQ (R3), F9
+	ADD R4, R3
+	FMOVQ (R3), F10
+	ADD R4, R3
+	FMOVQ (R3), F11
+	ADD R4, R3
+	VEOR V7.B16, V8.B16, V8.B16
+	VEOR V7.B16, V9.B16, V9.B16
+	VEOR V7.B16, V10.B16, V10.B16
+	VEOR V7.B16, V11.B16, V11.B16
+	VDUP V3.S[0], V6.S4
+	WORD $0x0e26c105 // smull v5.8h, v8.8b, v6.8b
+	WORD $0x4e26c11f // smull2 v31.8h, v8.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[1], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[1], V6.S4
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[2], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[2], V6.S4
+	WORD $0x0e26c145 // smull v5.8h, v10.8b, v6.8b
+	WORD $0x4e26c15f // smull2 v31.8h, v10.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[3], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[3], V6.S4
+	WORD $0x0e26c165 // smull v5.8h, v11.8b, v6.8b
+	WORD $0x4e26c17f // smull2 v31.8h, v11.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
 	FMOVQ 32(R25), F3
-	FMOVQ (R5), F5
+	FMOVQ (R5), F8
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
-	VFMLA V6.S4, V0.S4, V2.S4
+	WORD $0x4f839105 // fmul v5.4s, v8.4s, v3.s[0]
+	VFMLA V5.S4, V0.S4, V2.S4
 	ADD R4, R5
 	CBZ R6, noMinsbytes1x1
-	FMOVQ (R6), F5
-	WORD $0x4fa310a2 // fmla v2.4s, v5.4s, v3.s[1]
+	FMOVQ (R6), F8
+	WORD $0x4fa31102 // fmla v2.4s, v8.4s, v3.s[1]
 	ADD R4, R6
 
 noMinsbytes1x1:
@@ -70820,11 +71009,11 @@ biasedbytes1x1:
 	MOVD $0, R7
 
 addedbytes1x1:
-	FMOVQ (R6), F6
+	FMOVQ (R6), F5
 	FMOVQ (R5), F31
-	WORD $0x4e3fd4c6 // fadd v6.4s, v6.4s, v31.4s
-	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
-	FMOVQ F6, (R25)
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	FMOVQ F5, (R25)
 	ADD $16, R24
 	JMP bytes1Vec
 
@@ -70866,7 +71055,7 @@ tilegroups2x3:
 	VMOVI $0, V15.B16
 	VMOVI $0, V16.B16
 	VMOVI $0, V17.B16
-	VMOVI $128, V25.B16
+	VMOVI $128, V22.B16
 	PCALIGN $32
 
 blockgroups2x3:
@@ -70894,167 +71083,167 @@ askedgroups2x3_0:
 	VMOVI $0, V11.B16
 	FMOVQ (R25), F18
 	FMOVQ (R26), F19
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
 	FMOVQ 32(R25), F18
 	FMOVQ 32(R26), F19
-	FMOVQ (R5), F20
+	FMOVQ (R5), F23
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f929297 // fmul v23.4s, v20.4s, v18.s[0]
-	VFMLA V23.S4, V0.S4, V12.S4
+	WORD $0x4f9292f4 // fmul v20.4s, v23.4s, v18.s[0]
+	VFMLA V20.S4, V0.S4, V12.S4
 	VADDP V7.S4, V6.S4, V6.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f939297 // fmul v23.4s, v20.4s, v19.s[0]
-	VFMLA V23.S4, V6.S4, V15.S4
-	FMOVQ 16(R5), F21
+	WORD $0x4f9392f4 // fmul v20.4s, v23.4s, v19.s[0]
+	VFMLA V20.S4, V6.S4, V15.S4
+	FMOVQ 16(R5), F24
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f9292b7 // fmul v23.4s, v21.4s, v18.s[0]
-	VFMLA V23.S4, V2.S4, V13.S4
+	WORD $0x4f929314 // fmul v20.4s, v24.4s, v18.s[0]
+	VFMLA V20.S4, V2.S4, V13.S4
 	VADDP V9.S4, V8.S4, V8.S4
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9392b7 // fmul v23.4s, v21.4s, v19.s[0]
-	VFMLA V23.S4, V8.S4, V16.S4
-	FMOVQ 32(R5), F22
+	WORD $0x4f939314 // fmul v20.4s, v24.4s, v19.s[0]
+	VFMLA V20.S4, V8.S4, V16.S4
+	FMOVQ 32(R5), F25
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f9292d7 // fmul v23.4s, v22.4s, v18.s[0]
-	VFMLA V23.S4, V4.S4, V14.S4
+	WORD $0x4f929334 // fmul v20.4s, v25.4s, v18.s[0]
+	VFMLA V20.S4, V4.S4, V14.S4
 	VADDP V11.S4, V10.S4, V10.S4
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9392d7 // fmul v23.4s, v22.4s, v19.s[0]
-	VFMLA V23.S4, V10.S4, V17.S4
+	WORD $0x4f939334 // fmul v20.4s, v25.4s, v19.s[0]
+	VFMLA V20.S4, V10.S4, V17.S4
 	ADD R4, R5
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -71070,167 +71259,167 @@ askedgroups2x3_0:
 	VMOVI $0, V11.B16
 	FMOVQ 16(R25), F18
 	FMOVQ 16(R26), F19
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[0], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[0], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[1], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[1], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
 	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	FMOVQ 32(R3), F28
+	ADD R4, R3
+	VEOR V22.B16, V23.B16, V23.B16
+	VEOR V22.B16, V24.B16, V24.B16
+	VEOR V22.B16, V25.B16, V25.B16
+	VEOR V22.B16, V26.B16, V26.B16
+	VEOR V22.B16, V27.B16, V27.B16
+	VEOR V22.B16, V28.B16, V28.B16
+	VDUP V18.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[2], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[2], V21.S4
+	WORD $0x0e35c2f4 // smull v20.8h, v23.8b, v21.8b
+	WORD $0x4e35c2ff // smull2 v31.8h, v23.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c314 // smull v20.8h, v24.8b, v21.8b
+	WORD $0x4e35c31f // smull2 v31.8h, v24.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c334 // smull v20.8h, v25.8b, v21.8b
+	WORD $0x4e35c33f // smull2 v31.8h, v25.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
-	FMOVQ (R3), F20
-	FMOVQ 16(R3), F21
-	FMOVQ 32(R3), F22
-	ADD R4, R3
-	VEOR V25.B16, V20.B16, V20.B16
-	VEOR V25.B16, V21.B16, V21.B16
-	VEOR V25.B16, V22.B16, V22.B16
-	VDUP V18.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	VDUP V18.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a80 // sadalp v0.4s, v20.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a82 // sadalp v2.4s, v20.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a84 // sadalp v4.4s, v20.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V19.S[3], V24.S4
-	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
-	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
-	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	VDUP V19.S[3], V21.S4
+	WORD $0x0e35c354 // smull v20.8h, v26.8b, v21.8b
+	WORD $0x4e35c35f // smull2 v31.8h, v26.16b, v21.16b
+	WORD $0x4e606a86 // sadalp v6.4s, v20.8h
 	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
-	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
-	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
-	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x0e35c374 // smull v20.8h, v27.8b, v21.8b
+	WORD $0x4e35c37f // smull2 v31.8h, v27.16b, v21.16b
+	WORD $0x4e606a88 // sadalp v8.4s, v20.8h
 	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
-	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
-	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
-	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x0e35c394 // smull v20.8h, v28.8b, v21.8b
+	WORD $0x4e35c39f // smull2 v31.8h, v28.16b, v21.16b
+	WORD $0x4e606a8a // sadalp v10.4s, v20.8h
 	WORD $0x4e606beb // sadalp v11.4s, v31.8h
 	FMOVQ 32(R25), F18
 	FMOVQ 32(R26), F19
-	FMOVQ (R5), F20
+	FMOVQ (R5), F23
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f929297 // fmul v23.4s, v20.4s, v18.s[0]
-	VFMLA V23.S4, V0.S4, V12.S4
+	WORD $0x4f9292f4 // fmul v20.4s, v23.4s, v18.s[0]
+	VFMLA V20.S4, V0.S4, V12.S4
 	VADDP V7.S4, V6.S4, V6.S4
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
-	WORD $0x4f939297 // fmul v23.4s, v20.4s, v19.s[0]
-	VFMLA V23.S4, V6.S4, V15.S4
-	FMOVQ 16(R5), F21
+	WORD $0x4f9392f4 // fmul v20.4s, v23.4s, v19.s[0]
+	VFMLA V20.S4, V6.S4, V15.S4
+	FMOVQ 16(R5), F24
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f9292b7 // fmul v23.4s, v21.4s, v18.s[0]
-	VFMLA V23.S4, V2.S4, V13.S4
+	WORD $0x4f929314 // fmul v20.4s, v24.4s, v18.s[0]
+	VFMLA V20.S4, V2.S4, V13.S4
 	VADDP V9.S4, V8.S4, V8.S4
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
-	WORD $0x4f9392b7 // fmul v23.4s, v21.4s, v19.s[0]
-	VFMLA V23.S4, V8.S4, V16.S4
-	FMOVQ 32(R5), F22
+	WORD $0x4f939314 // fmul v20.4s, v24.4s, v19.s[0]
+	VFMLA V20.S4, V8.S4, V16.S4
+	FMOVQ 32(R5), F25
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f9292d7 // fmul v23.4s, v22.4s, v18.s[0]
-	VFMLA V23.S4, V4.S4, V14.S4
+	WORD $0x4f929334 // fmul v20.4s, v25.4s, v18.s[0]
+	VFMLA V20.S4, V4.S4, V14.S4
 	VADDP V11.S4, V10.S4, V10.S4
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
-	WORD $0x4f9392d7 // fmul v23.4s, v22.4s, v19.s[0]
-	VFMLA V23.S4, V10.S4, V17.S4
+	WORD $0x4f939334 // fmul v20.4s, v25.4s, v19.s[0]
+	VFMLA V20.S4, V10.S4, V17.S4
 	ADD R4, R5
 	ADD $52, R25
 	ADD $52, R26
@@ -71252,38 +71441,38 @@ biasedgroups2x3:
 	MOVD $0, R7
 
 addedgroups2x3:
-	FMOVQ (R6), F23
+	FMOVQ (R6), F20
 	FMOVQ (R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2cd6f7 // fadd v23.4s, v23.4s, v12.4s
-	FMOVQ F23, (R25)
-	FMOVQ 16(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2cd694 // fadd v20.4s, v20.4s, v12.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R6), F20
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2dd6f7 // fadd v23.4s, v23.4s, v13.4s
-	FMOVQ F23, 16(R25)
-	FMOVQ 32(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2dd694 // fadd v20.4s, v20.4s, v13.4s
+	FMOVQ F20, 16(R25)
+	FMOVQ 32(R6), F20
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
-	FMOVQ F23, 32(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2ed694 // fadd v20.4s, v20.4s, v14.4s
+	FMOVQ F20, 32(R25)
 	ADD R7, R6
 	ADD R22, R25
-	FMOVQ (R6), F23
+	FMOVQ (R6), F20
 	FMOVQ (R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e2fd6f7 // fadd v23.4s, v23.4s, v15.4s
-	FMOVQ F23, (R25)
-	FMOVQ 16(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e2fd694 // fadd v20.4s, v20.4s, v15.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R6), F20
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e30d6f7 // fadd v23.4s, v23.4s, v16.4s
-	FMOVQ F23, 16(R25)
-	FMOVQ 32(R6), F23
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e30d694 // fadd v20.4s, v20.4s, v16.4s
+	FMOVQ F20, 16(R25)
+	FMOVQ 32(R6), F20
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
-	WORD $0x4e31d6f7 // fadd v23.4s, v23.4s, v17.4s
-	FMOVQ F23, 32(R25)
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e31d694 // fadd v20.4s, v20.4s, v17.4s
+	FMOVQ F20, 32(R25)
 	ADD $48, R24
 	JMP groups2Vec
 
@@ -71297,7 +71486,7 @@ tilegroups2x1:
 	MOVD 24(R0), R7 // a.Depth
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	VMOVI $128, V11.B16
+	VMOVI $128, V10.B16
 	PCALIGN $32
 
 blockgroups2x1:
@@ -71317,69 +71506,69 @@ askedgroups2x1_0:
 	VMOVI $0, V3.B16
 	FMOVQ (R25), F6
 	FMOVQ (R26), F7
-	FMOVQ (R3), F8
+	FMOVQ (R3), F11
 	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	FMOVQ (R3), F12
+	ADD R4, R3
+	FMOVQ (R3), F13
+	ADD R4, R3
+	FMOVQ (R3), F14
+	ADD R4, R3
+	VEOR V10.B16, V11.B16, V11.B16
+	VEOR V10.B16, V12.B16, V12.B16
+	VEOR V10.B16, V13.B16, V13.B16
+	VEOR V10.B16, V14.B16, V14.B16
+	VDUP V6.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
 	FMOVQ 32(R25), F6
 	FMOVQ 32(R26), F7
-	FMOVQ (R5), F8
+	FMOVQ (R5), F11
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f869109 // fmul v9.4s, v8.4s, v6.s[0]
-	VFMLA V9.S4, V0.S4, V4.S4
+	WORD $0x4f869168 // fmul v8.4s, v11.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V4.S4
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f879109 // fmul v9.4s, v8.4s, v7.s[0]
-	VFMLA V9.S4, V2.S4, V5.S4
+	WORD $0x4f879168 // fmul v8.4s, v11.4s, v7.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R4, R5
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -71387,69 +71576,69 @@ askedgroups2x1_0:
 	VMOVI $0, V3.B16
 	FMOVQ 16(R25), F6
 	FMOVQ 16(R26), F7
-	FMOVQ (R3), F8
+	FMOVQ (R3), F11
 	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	FMOVQ (R3), F12
+	ADD R4, R3
+	FMOVQ (R3), F13
+	ADD R4, R3
+	FMOVQ (R3), F14
+	ADD R4, R3
+	VEOR V10.B16, V11.B16, V11.B16
+	VEOR V10.B16, V12.B16, V12.B16
+	VEOR V10.B16, V13.B16, V13.B16
+	VEOR V10.B16, V14.B16, V14.B16
+	VDUP V6.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[0], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[0], V9.S4
+	WORD $0x0e29c168 // smull v8.8h, v11.8b, v9.8b
+	WORD $0x4e29c17f // smull2 v31.8h, v11.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[1], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[1], V9.S4
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[2], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[2], V9.S4
+	WORD $0x0e29c1a8 // smull v8.8h, v13.8b, v9.8b
+	WORD $0x4e29c1bf // smull2 v31.8h, v13.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	FMOVQ (R3), F8
-	ADD R4, R3
-	VEOR V11.B16, V8.B16, V8.B16
-	VDUP V6.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	VDUP V6.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606900 // sadalp v0.4s, v8.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V7.S[3], V10.S4
-	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
-	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
-	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	VDUP V7.S[3], V9.S4
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
 	FMOVQ 32(R25), F6
 	FMOVQ 32(R26), F7
-	FMOVQ (R5), F8
+	FMOVQ (R5), F11
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f869109 // fmul v9.4s, v8.4s, v6.s[0]
-	VFMLA V9.S4, V0.S4, V4.S4
+	WORD $0x4f869168 // fmul v8.4s, v11.4s, v6.s[0]
+	VFMLA V8.S4, V0.S4, V4.S4
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f879109 // fmul v9.4s, v8.4s, v7.s[0]
-	VFMLA V9.S4, V2.S4, V5.S4
+	WORD $0x4f879168 // fmul v8.4s, v11.4s, v7.s[0]
+	VFMLA V8.S4, V2.S4, V5.S4
 	ADD R4, R5
 	ADD $52, R25
 	ADD $52, R26
@@ -71471,18 +71660,18 @@ biasedgroups2x1:
 	MOVD $0, R7
 
 addedgroups2x1:
-	FMOVQ (R6), F9
+	FMOVQ (R6), F8
 	FMOVQ (R5), F31
-	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
-	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
-	FMOVQ F9, (R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e24d508 // fadd v8.4s, v8.4s, v4.4s
+	FMOVQ F8, (R25)
 	ADD R7, R6
 	ADD R22, R25
-	FMOVQ (R6), F9
+	FMOVQ (R6), F8
 	FMOVQ (R5), F31
-	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
-	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
-	FMOVQ F9, (R25)
+	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
+	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	FMOVQ F8, (R25)
 	ADD $16, R24
 	JMP groups2Vec
 
@@ -71511,7 +71700,7 @@ tilegroups1x3:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
-	VMOVI $128, V16.B16
+	VMOVI $128, V13.B16
 	PCALIGN $32
 
 blockgroups1x3:
@@ -71533,102 +71722,102 @@ blockgroups1x3:
 
 askedgroups1x3_0:
 	FMOVQ (R25), F9
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F14
+	FMOVQ 16(R3), F15
+	FMOVQ 32(R3), F16
 	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[0], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	FMOVQ (R3), F17
+	FMOVQ 16(R3), F18
+	FMOVQ 32(R3), F19
+	ADD R4, R3
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
+	ADD R4, R3
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	VEOR V13.B16, V18.B16, V18.B16
+	VEOR V13.B16, V19.B16, V19.B16
+	VEOR V13.B16, V20.B16, V20.B16
+	VEOR V13.B16, V21.B16, V21.B16
+	VEOR V13.B16, V22.B16, V22.B16
+	VEOR V13.B16, V23.B16, V23.B16
+	VEOR V13.B16, V24.B16, V24.B16
+	VEOR V13.B16, V25.B16, V25.B16
+	VDUP V9.S[0], V12.S4
+	WORD $0x0e2cc1cb // smull v11.8h, v14.8b, v12.8b
+	WORD $0x4e2cc1df // smull2 v31.8h, v14.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc20b // smull v11.8h, v16.8b, v12.8b
+	WORD $0x4e2cc21f // smull2 v31.8h, v16.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[1], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[1], V12.S4
+	WORD $0x0e2cc22b // smull v11.8h, v17.8b, v12.8b
+	WORD $0x4e2cc23f // smull2 v31.8h, v17.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc24b // smull v11.8h, v18.8b, v12.8b
+	WORD $0x4e2cc25f // smull2 v31.8h, v18.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc26b // smull v11.8h, v19.8b, v12.8b
+	WORD $0x4e2cc27f // smull2 v31.8h, v19.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[2], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[2], V12.S4
+	WORD $0x0e2cc28b // smull v11.8h, v20.8b, v12.8b
+	WORD $0x4e2cc29f // smull2 v31.8h, v20.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc2ab // smull v11.8h, v21.8b, v12.8b
+	WORD $0x4e2cc2bf // smull2 v31.8h, v21.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc2cb // smull v11.8h, v22.8b, v12.8b
+	WORD $0x4e2cc2df // smull2 v31.8h, v22.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[3], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[3], V12.S4
+	WORD $0x0e2cc2eb // smull v11.8h, v23.8b, v12.8b
+	WORD $0x4e2cc2ff // smull2 v31.8h, v23.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc30b // smull v11.8h, v24.8b, v12.8b
+	WORD $0x4e2cc31f // smull2 v31.8h, v24.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc32b // smull v11.8h, v25.8b, v12.8b
+	WORD $0x4e2cc33f // smull2 v31.8h, v25.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
 	FMOVQ 32(R25), F9
-	FMOVQ (R5), F11
+	FMOVQ (R5), F14
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
-	VFMLA V14.S4, V0.S4, V6.S4
-	FMOVQ 16(R5), F12
+	WORD $0x4f8991cb // fmul v11.4s, v14.4s, v9.s[0]
+	VFMLA V11.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F15
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
-	VFMLA V14.S4, V2.S4, V7.S4
-	FMOVQ 32(R5), F13
+	WORD $0x4f8991eb // fmul v11.4s, v15.4s, v9.s[0]
+	VFMLA V11.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F16
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
-	VFMLA V14.S4, V4.S4, V8.S4
+	WORD $0x4f89920b // fmul v11.4s, v16.4s, v9.s[0]
+	VFMLA V11.S4, V4.S4, V8.S4
 	ADD R4, R5
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -71648,102 +71837,102 @@ askedgroups1x3_0:
 
 askedgroups1x3_1:
 	FMOVQ 16(R25), F9
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F14
+	FMOVQ 16(R3), F15
+	FMOVQ 32(R3), F16
 	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[0], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	FMOVQ (R3), F17
+	FMOVQ 16(R3), F18
+	FMOVQ 32(R3), F19
+	ADD R4, R3
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	FMOVQ (R3), F23
+	FMOVQ 16(R3), F24
+	FMOVQ 32(R3), F25
+	ADD R4, R3
+	VEOR V13.B16, V14.B16, V14.B16
+	VEOR V13.B16, V15.B16, V15.B16
+	VEOR V13.B16, V16.B16, V16.B16
+	VEOR V13.B16, V17.B16, V17.B16
+	VEOR V13.B16, V18.B16, V18.B16
+	VEOR V13.B16, V19.B16, V19.B16
+	VEOR V13.B16, V20.B16, V20.B16
+	VEOR V13.B16, V21.B16, V21.B16
+	VEOR V13.B16, V22.B16, V22.B16
+	VEOR V13.B16, V23.B16, V23.B16
+	VEOR V13.B16, V24.B16, V24.B16
+	VEOR V13.B16, V25.B16, V25.B16
+	VDUP V9.S[0], V12.S4
+	WORD $0x0e2cc1cb // smull v11.8h, v14.8b, v12.8b
+	WORD $0x4e2cc1df // smull2 v31.8h, v14.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc20b // smull v11.8h, v16.8b, v12.8b
+	WORD $0x4e2cc21f // smull2 v31.8h, v16.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[1], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[1], V12.S4
+	WORD $0x0e2cc22b // smull v11.8h, v17.8b, v12.8b
+	WORD $0x4e2cc23f // smull2 v31.8h, v17.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc24b // smull v11.8h, v18.8b, v12.8b
+	WORD $0x4e2cc25f // smull2 v31.8h, v18.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc26b // smull v11.8h, v19.8b, v12.8b
+	WORD $0x4e2cc27f // smull2 v31.8h, v19.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[2], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[2], V12.S4
+	WORD $0x0e2cc28b // smull v11.8h, v20.8b, v12.8b
+	WORD $0x4e2cc29f // smull2 v31.8h, v20.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc2ab // smull v11.8h, v21.8b, v12.8b
+	WORD $0x4e2cc2bf // smull2 v31.8h, v21.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc2cb // smull v11.8h, v22.8b, v12.8b
+	WORD $0x4e2cc2df // smull2 v31.8h, v22.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
-	ADD R4, R3
-	VEOR V16.B16, V11.B16, V11.B16
-	VEOR V16.B16, V12.B16, V12.B16
-	VEOR V16.B16, V13.B16, V13.B16
-	VDUP V9.S[3], V15.S4
-	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
-	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[3], V12.S4
+	WORD $0x0e2cc2eb // smull v11.8h, v23.8b, v12.8b
+	WORD $0x4e2cc2ff // smull2 v31.8h, v23.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
-	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x0e2cc30b // smull v11.8h, v24.8b, v12.8b
+	WORD $0x4e2cc31f // smull2 v31.8h, v24.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
-	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x0e2cc32b // smull v11.8h, v25.8b, v12.8b
+	WORD $0x4e2cc33f // smull2 v31.8h, v25.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
 	FMOVQ 32(R25), F9
-	FMOVQ (R5), F11
+	FMOVQ (R5), F14
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
-	VFMLA V14.S4, V0.S4, V6.S4
-	FMOVQ 16(R5), F12
+	WORD $0x4f8991cb // fmul v11.4s, v14.4s, v9.s[0]
+	VFMLA V11.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F15
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
-	VFMLA V14.S4, V2.S4, V7.S4
-	FMOVQ 32(R5), F13
+	WORD $0x4f8991eb // fmul v11.4s, v15.4s, v9.s[0]
+	VFMLA V11.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F16
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
-	VFMLA V14.S4, V4.S4, V8.S4
+	WORD $0x4f89920b // fmul v11.4s, v16.4s, v9.s[0]
+	VFMLA V11.S4, V4.S4, V8.S4
 	ADD R4, R5
 	ADD $52, R25
 	SUB $32, R7
@@ -71764,21 +71953,21 @@ biasedgroups1x3:
 	MOVD $0, R7
 
 addedgroups1x3:
-	FMOVQ (R6), F14
+	FMOVQ (R6), F11
 	FMOVQ (R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
-	FMOVQ F14, (R25)
-	FMOVQ 16(R6), F14
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R6), F11
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
-	FMOVQ F14, 16(R25)
-	FMOVQ 32(R6), F14
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e27d56b // fadd v11.4s, v11.4s, v7.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R6), F11
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e28d5ce // fadd v14.4s, v14.4s, v8.4s
-	FMOVQ F14, 32(R25)
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
+	FMOVQ F11, 32(R25)
 	ADD $48, R24
 	JMP groups1Vec
 
@@ -71790,7 +71979,7 @@ tilegroups1x1:
 	ADD R24, R5
 	MOVD 24(R0), R7 // a.Depth
 	VMOVI $0, V2.B16
-	VMOVI $128, V8.B16
+	VMOVI $128, V7.B16
 	PCALIGN $32
 
 blockgroups1x1:
@@ -71806,44 +71995,44 @@ blockgroups1x1:
 
 askedgroups1x1_0:
 	FMOVQ (R25), F3
-	FMOVQ (R3), F5
+	FMOVQ (R3), F8
 	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[0], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	FMOVQ (R3), F9
+	ADD R4, R3
+	FMOVQ (R3), F10
+	ADD R4, R3
+	FMOVQ (R3), F11
+	ADD R4, R3
+	VEOR V7.B16, V8.B16, V8.B16
+	VEOR V7.B16, V9.B16, V9.B16
+	VEOR V7.B16, V10.B16, V10.B16
+	VEOR V7.B16, V11.B16, V11.B16
+	VDUP V3.S[0], V6.S4
+	WORD $0x0e26c105 // smull v5.8h, v8.8b, v6.8b
+	WORD $0x4e26c11f // smull2 v31.8h, v8.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[1], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[1], V6.S4
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[2], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[2], V6.S4
+	WORD $0x0e26c145 // smull v5.8h, v10.8b, v6.8b
+	WORD $0x4e26c15f // smull2 v31.8h, v10.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[3], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[3], V6.S4
+	WORD $0x0e26c165 // smull v5.8h, v11.8b, v6.8b
+	WORD $0x4e26c17f // smull2 v31.8h, v11.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
 	FMOVQ 32(R25), F3
-	FMOVQ (R5), F5
+	FMOVQ (R5), F8
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
-	VFMLA V6.S4, V0.S4, V2.S4
+	WORD $0x4f839105 // fmul v5.4s, v8.4s, v3.s[0]
+	VFMLA V5.S4, V0.S4, V2.S4
 	ADD R4, R5
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
@@ -71857,44 +72046,44 @@ askedgroups1x1_0:
 
 askedgroups1x1_1:
 	FMOVQ 16(R25), F3
-	FMOVQ (R3), F5
+	FMOVQ (R3), F8
 	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[0], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	FMOVQ (R3), F9
+	ADD R4, R3
+	FMOVQ (R3), F10
+	ADD R4, R3
+	FMOVQ (R3), F11
+	ADD R4, R3
+	VEOR V7.B16, V8.B16, V8.B16
+	VEOR V7.B16, V9.B16, V9.B16
+	VEOR V7.B16, V10.B16, V10.B16
+	VEOR V7.B16, V11.B16, V11.B16
+	VDUP V3.S[0], V6.S4
+	WORD $0x0e26c105 // smull v5.8h, v8.8b, v6.8b
+	WORD $0x4e26c11f // smull2 v31.8h, v8.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[1], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[1], V6.S4
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[2], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[2], V6.S4
+	WORD $0x0e26c145 // smull v5.8h, v10.8b, v6.8b
+	WORD $0x4e26c15f // smull2 v31.8h, v10.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
-	ADD R4, R3
-	VEOR V8.B16, V5.B16, V5.B16
-	VDUP V3.S[3], V7.S4
-	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
-	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[3], V6.S4
+	WORD $0x0e26c165 // smull v5.8h, v11.8b, v6.8b
+	WORD $0x4e26c17f // smull2 v31.8h, v11.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
 	FMOVQ 32(R25), F3
-	FMOVQ (R5), F5
+	FMOVQ (R5), F8
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
-	VFMLA V6.S4, V0.S4, V2.S4
+	WORD $0x4f839105 // fmul v5.4s, v8.4s, v3.s[0]
+	VFMLA V5.S4, V0.S4, V2.S4
 	ADD R4, R5
 	ADD $52, R25
 	SUB $32, R7
@@ -71915,11 +72104,11 @@ biasedgroups1x1:
 	MOVD $0, R7
 
 addedgroups1x1:
-	FMOVQ (R6), F6
+	FMOVQ (R6), F5
 	FMOVQ (R5), F31
-	WORD $0x4e3fd4c6 // fadd v6.4s, v6.4s, v31.4s
-	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
-	FMOVQ F6, (R25)
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	FMOVQ F5, (R25)
 	ADD $16, R24
 	JMP groups1Vec
 
@@ -71958,11 +72147,11 @@ minlessnibbles1x3:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
-	VMOVI $15, V16.B16
+	VMOVI $15, V13.B16
 	MOVD 48(R0), R9 // a.Table
-	FMOVQ (R9), F17
-	VMOVI $128, V14.B16
-	VEOR V14.B16, V17.B16, V17.B16
+	FMOVQ (R9), F14
+	VMOVI $128, V11.B16
+	VEOR V11.B16, V14.B16, V14.B16
 	PCALIGN $32
 
 blocknibbles1x3:
@@ -71985,198 +72174,198 @@ blocknibbles1x3:
 askednibbles1x3_0:
 	FMOVQ (R25), F9
 	FMOVQ 16(R25), F10
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F16
+	FMOVQ 16(R3), F17
+	FMOVQ 32(R3), F18
 	ADD R4, R3
-	VDUP V9.S[0], V15.S4
-	VAND V16.B16, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VAND V16.B16, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
-	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VAND V16.B16, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
-	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V10.S[0], V15.S4
-	VUSHR $4, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VUSHR $4, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
-	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VUSHR $4, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
-	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F19
+	FMOVQ 16(R3), F20
+	FMOVQ 32(R3), F21
 	ADD R4, R3
-	VDUP V9.S[1], V15.S4
-	VAND V16.B16, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VAND V16.B16, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
-	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VAND V16.B16, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
-	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V10.S[1], V15.S4
-	VUSHR $4, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VUSHR $4, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
-	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VUSHR $4, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
-	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F22
+	FMOVQ 16(R3), F23
+	FMOVQ 32(R3), F24
 	ADD R4, R3
-	VDUP V9.S[2], V15.S4
-	VAND V16.B16, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VAND V16.B16, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
-	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VAND V16.B16, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
-	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V10.S[2], V15.S4
-	VUSHR $4, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VUSHR $4, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
-	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VUSHR $4, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
-	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	FMOVQ (R3), F11
-	FMOVQ 16(R3), F12
-	FMOVQ 32(R3), F13
+	FMOVQ (R3), F25
+	FMOVQ 16(R3), F26
+	FMOVQ 32(R3), F27
 	ADD R4, R3
-	VDUP V9.S[3], V15.S4
-	VAND V16.B16, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V9.S[0], V12.S4
+	VAND V13.B16, V16.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VAND V16.B16, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	VAND V13.B16, V17.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VAND V16.B16, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	VAND V13.B16, V18.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	VDUP V10.S[3], V15.S4
-	VUSHR $4, V11.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	VDUP V10.S[0], V12.S4
+	VUSHR $4, V16.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VUSHR $4, V12.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	VUSHR $4, V17.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
 	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
-	VUSHR $4, V13.B16, V18.B16
-	VTBL V18.B16, [V17.B16], V18.B16
-	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
-	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
-	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	VUSHR $4, V18.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V9.S[1], V12.S4
+	VAND V13.B16, V19.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V13.B16, V20.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V13.B16, V21.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[1], V12.S4
+	VUSHR $4, V19.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V20.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V21.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V9.S[2], V12.S4
+	VAND V13.B16, V22.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V13.B16, V23.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V13.B16, V24.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[2], V12.S4
+	VUSHR $4, V22.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V23.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V24.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V9.S[3], V12.S4
+	VAND V13.B16, V25.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V13.B16, V26.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V13.B16, V27.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[3], V12.S4
+	VUSHR $4, V25.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606960 // sadalp v0.4s, v11.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V26.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606962 // sadalp v2.4s, v11.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V27.B16, V15.B16
+	VTBL V15.B16, [V14.B16], V15.B16
+	WORD $0x0e2cc1eb // smull v11.8h, v15.8b, v12.8b
+	WORD $0x4e2cc1ff // smull2 v31.8h, v15.16b, v12.16b
+	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
 	FMOVQ 32(R25), F9
-	FMOVQ (R5), F11
+	FMOVQ (R5), F16
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
-	VFMLA V14.S4, V0.S4, V6.S4
-	FMOVQ 16(R5), F12
+	WORD $0x4f89920b // fmul v11.4s, v16.4s, v9.s[0]
+	VFMLA V11.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F17
 	VADDP V3.S4, V2.S4, V2.S4
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
-	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
-	VFMLA V14.S4, V2.S4, V7.S4
-	FMOVQ 32(R5), F13
+	WORD $0x4f89922b // fmul v11.4s, v17.4s, v9.s[0]
+	VFMLA V11.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F18
 	VADDP V5.S4, V4.S4, V4.S4
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
-	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
-	VFMLA V14.S4, V4.S4, V8.S4
+	WORD $0x4f89924b // fmul v11.4s, v18.4s, v9.s[0]
+	VFMLA V11.S4, V4.S4, V8.S4
 	ADD R4, R5
 	CBZ R6, noMinsnibbles1x3
-	FMOVQ (R6), F11
-	WORD $0x4fa91166 // fmla v6.4s, v11.4s, v9.s[1]
-	FMOVQ 16(R6), F12
-	WORD $0x4fa91187 // fmla v7.4s, v12.4s, v9.s[1]
-	FMOVQ 32(R6), F13
-	WORD $0x4fa911a8 // fmla v8.4s, v13.4s, v9.s[1]
+	FMOVQ (R6), F16
+	WORD $0x4fa91206 // fmla v6.4s, v16.4s, v9.s[1]
+	FMOVQ 16(R6), F17
+	WORD $0x4fa91227 // fmla v7.4s, v17.4s, v9.s[1]
+	FMOVQ 32(R6), F18
+	WORD $0x4fa91248 // fmla v8.4s, v18.4s, v9.s[1]
 	ADD R4, R6
 
 noMinsnibbles1x3:
@@ -72199,21 +72388,21 @@ biasednibbles1x3:
 	MOVD $0, R7
 
 addednibbles1x3:
-	FMOVQ (R6), F14
+	FMOVQ (R6), F11
 	FMOVQ (R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
-	FMOVQ F14, (R25)
-	FMOVQ 16(R6), F14
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R6), F11
 	FMOVQ 16(R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
-	FMOVQ F14, 16(R25)
-	FMOVQ 32(R6), F14
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e27d56b // fadd v11.4s, v11.4s, v7.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R6), F11
 	FMOVQ 32(R5), F31
-	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
-	WORD $0x4e28d5ce // fadd v14.4s, v14.4s, v8.4s
-	FMOVQ F14, 32(R25)
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
+	FMOVQ F11, 32(R25)
 	ADD $48, R24
 	JMP nibbles1Vec
 
@@ -72230,11 +72419,11 @@ tilenibbles1x1:
 minlessnibbles1x1:
 	MOVD 24(R0), R7 // a.Depth
 	VMOVI $0, V2.B16
-	VMOVI $15, V8.B16
+	VMOVI $15, V7.B16
 	MOVD 48(R0), R9 // a.Table
-	FMOVQ (R9), F9
-	VMOVI $128, V6.B16
-	VEOR V6.B16, V9.B16, V9.B16
+	FMOVQ (R9), F8
+	VMOVI $128, V5.B16
+	VEOR V5.B16, V8.B16, V8.B16
 	PCALIGN $32
 
 blocknibbles1x1:
@@ -72251,80 +72440,80 @@ blocknibbles1x1:
 askednibbles1x1_0:
 	FMOVQ (R25), F3
 	FMOVQ 16(R25), F4
-	FMOVQ (R3), F5
+	FMOVQ (R3), F10
 	ADD R4, R3
-	VDUP V3.S[0], V7.S4
-	VAND V8.B16, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V4.S[0], V7.S4
-	VUSHR $4, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
+	FMOVQ (R3), F11
 	ADD R4, R3
-	VDUP V3.S[1], V7.S4
-	VAND V8.B16, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V4.S[1], V7.S4
-	VUSHR $4, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
+	FMOVQ (R3), F12
 	ADD R4, R3
-	VDUP V3.S[2], V7.S4
-	VAND V8.B16, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V4.S[2], V7.S4
-	VUSHR $4, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
-	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	FMOVQ (R3), F5
+	FMOVQ (R3), F13
 	ADD R4, R3
-	VDUP V3.S[3], V7.S4
-	VAND V8.B16, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V3.S[0], V6.S4
+	VAND V7.B16, V10.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	VDUP V4.S[3], V7.S4
-	VUSHR $4, V5.B16, V10.B16
-	VTBL V10.B16, [V9.B16], V10.B16
-	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
-	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
-	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	VDUP V4.S[0], V6.S4
+	VUSHR $4, V10.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V3.S[1], V6.S4
+	VAND V7.B16, V11.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[1], V6.S4
+	VUSHR $4, V11.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V3.S[2], V6.S4
+	VAND V7.B16, V12.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[2], V6.S4
+	VUSHR $4, V12.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V3.S[3], V6.S4
+	VAND V7.B16, V13.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[3], V6.S4
+	VUSHR $4, V13.B16, V9.B16
+	VTBL V9.B16, [V8.B16], V9.B16
+	WORD $0x0e26c125 // smull v5.8h, v9.8b, v6.8b
+	WORD $0x4e26c13f // smull2 v31.8h, v9.16b, v6.16b
+	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
 	FMOVQ 32(R25), F3
-	FMOVQ (R5), F5
+	FMOVQ (R5), F10
 	VADDP V1.S4, V0.S4, V0.S4
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
-	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
-	VFMLA V6.S4, V0.S4, V2.S4
+	WORD $0x4f839145 // fmul v5.4s, v10.4s, v3.s[0]
+	VFMLA V5.S4, V0.S4, V2.S4
 	ADD R4, R5
 	CBZ R6, noMinsnibbles1x1
-	FMOVQ (R6), F5
-	WORD $0x4fa310a2 // fmla v2.4s, v5.4s, v3.s[1]
+	FMOVQ (R6), F10
+	WORD $0x4fa31142 // fmla v2.4s, v10.4s, v3.s[1]
 	ADD R4, R6
 
 noMinsnibbles1x1:
@@ -72347,11 +72536,11 @@ biasednibbles1x1:
 	MOVD $0, R7
 
 addednibbles1x1:
-	FMOVQ (R6), F6
+	FMOVQ (R6), F5
 	FMOVQ (R5), F31
-	WORD $0x4e3fd4c6 // fadd v6.4s, v6.4s, v31.4s
-	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
-	FMOVQ F6, (R25)
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	FMOVQ F5, (R25)
 	ADD $16, R24
 	JMP nibbles1Vec
 

@@ -25,8 +25,8 @@ type quadTile struct {
 	rows, vecs int
 	acc        [][][]Vec // sums of integers: by row and vector
 	sums       [][]Vec
-	xv         []Vec // of each row 16 integers, or what is behind them; of one row that of the other half, too
-	wv         []Vec
+	xv         []Vec   // of each row 16 integers, or what is behind them; of one row that of the other half, too
+	wv         [][]Vec // vectors of W, or of scales, of as many quads as there are registers for
 	quad, t    Vec
 	sign       Vec // 128 in each byte
 	mask, tab  Vec
@@ -126,7 +126,6 @@ func (t *quadTile) registers() {
 		}
 	}
 	t.xv = m.take(max(2, t.rows), "X")
-	t.wv = m.take(t.vecs, "W, scales")
 	t.t = m.one("scratch")
 	if n > 1 {
 		t.quad = m.one("four integers")
@@ -135,6 +134,15 @@ func (t *quadTile) registers() {
 		t.mask, t.tab, t.codes = m.one("4 bits"), m.one("Table"), m.one("integers of codes")
 	} else {
 		t.sign = m.one("128")
+	}
+	quads := quadTerms / 4
+	for quads*t.vecs > len(m.free) {
+		quads /= 2
+	}
+	w := m.take(quads*t.vecs, "W, scales")
+	t.wv = nil
+	for q := range quads {
+		t.wv = append(t.wv, w[q*t.vecs:][:t.vecs])
 	}
 	if t.kind.name != "bytes" {
 		t.notes = notes
@@ -218,7 +226,7 @@ func (t *quadTile) block() {
 	}
 	none := t.label("noMins", t.vecs)
 	t.Branch(t.Func, t.mins, "EQ", "$0", none)
-	for j, w := range t.wv {
+	for j, w := range t.wv[0] {
 		t.Op(t.Load, mem(t.mins, j*t.Bytes()), w)
 		for r := range t.rows {
 			t.Op("FMLA.S[1]", t.xv[r], w, t.sums[r][j])
@@ -242,12 +250,27 @@ func (t *quadTile) askNext(part, lines int) {
 	t.Label(done)
 }
 
-// loadCodes loads a row of codes of the lanes.
-func (t *quadTile) loadCodes() {
-	for j, w := range t.wv {
-		t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
+// codesOf returns the registers of a row of codes of the lanes, of quad q of a half of a block. The first of them loads
+// what all hold.
+func (t *quadTile) codesOf(q int) []Vec {
+	i := q % len(t.wv)
+	if i != 0 {
+		return t.wv[i]
 	}
-	t.Op(t.Add, t.ws, t.w)
+	for _, row := range t.wv {
+		for j, w := range row {
+			t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
+		}
+		t.Op(t.Add, t.ws, t.w)
+	}
+	if !t.kind.nibbles {
+		for _, row := range t.wv {
+			for _, w := range row {
+				t.Op(t.XorV, t.sign, w, w)
+			}
+		}
+	}
+	return t.wv[0]
 }
 
 // bytes adds the products of a half of a block.
@@ -259,13 +282,10 @@ func (t *quadTile) bytes(h int) {
 		t.Op(t.Load, mem(t.p[r], h*quadTerms), t.xv[r])
 	}
 	for q := range quadTerms / 4 {
-		t.loadCodes()
-		for _, w := range t.wv {
-			t.Op(t.XorV, t.sign, w, w)
-		}
+		codes := t.codesOf(q)
 		for r, acc := range t.acc {
 			x := t.QuadOf(t.Func, t.xv[r], q, t.quad)
-			for j, w := range t.wv {
+			for j, w := range codes {
 				t.DotQuad(t.Func, w, x, q, acc[j], t.t)
 			}
 		}
@@ -279,10 +299,10 @@ func (t *quadTile) nibbles() {
 	t.Op(t.Load, mem(t.p[0], 0), lower)
 	t.Op(t.Load, mem(t.p[0], quadTerms), upper)
 	for q := range quadTerms / 4 {
-		t.loadCodes()
+		codes := t.codesOf(q)
 		for i, x := range []Vec{lower, upper} {
 			x = t.QuadOf(t.Func, x, q, t.quad)
-			for j, w := range t.wv {
+			for j, w := range codes {
 				if i == 0 {
 					t.Op(t.AndV, t.mask, w, t.codes)
 				} else {
@@ -300,7 +320,7 @@ func (t *quadTile) scale() {
 	for r := range t.rows {
 		t.Op(t.Load, mem(t.p[r], kernel.Int8Integers(false)+kernel.Int8D), t.xv[r])
 	}
-	for j, w := range t.wv {
+	for j, w := range t.wv[0] {
 		t.Op(t.Load, mem(t.scales, j*t.Bytes()), w)
 		for r := range t.rows {
 			acc := t.acc[r][j]
