@@ -66,7 +66,7 @@ var avx512amxSet = kernel.Set{
 	MultiplyInt8:         multiplyInt8AVX512AMX,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8With(packInt8AVX512),
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
 	Float16:              float16AVX512,
@@ -131,7 +131,7 @@ var avx512bf16Set = kernel.Set{
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8With(packInt8AVX512),
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
 	Float16:              float16AVX512,
@@ -196,7 +196,7 @@ var avx512vnniSet = kernel.Set{
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8With(packInt8AVX512),
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
 	Float16:              float16AVX512,
@@ -260,7 +260,7 @@ var avx512Set = kernel.Set{
 	MultiplyInt8:         multiplyInt8AVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512),
 	PackInt8:             packInt8With(packInt8AVX512),
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8AVX512),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
 	Float16:              float16AVX512,
@@ -325,7 +325,7 @@ var avxvnniSet = kernel.Set{
 	MultiplyInt8:         multiplyInt8AVXVNNI,
 	ConvertInt8:          convertInt8With(convertInt8AVXVNNI),
 	PackInt8:             packInt8With(packInt8AVX2),
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8AVXVNNI),
 	MultiplyStrips:       multiplyStripsAVX2,
 	DequantizeStrips:     dequantizeStripsAVX2,
 	Float16:              float16AVX2,
@@ -389,7 +389,7 @@ var avx2Set = kernel.Set{
 	MultiplyInt8:         multiplyInt8AVX2,
 	ConvertInt8:          convertInt8With(convertInt8AVX2),
 	PackInt8:             packInt8With(packInt8AVX2),
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8AVX2),
 	MultiplyStrips:       multiplyStripsAVX2,
 	DequantizeStrips:     dequantizeStripsAVX2,
 	Float16:              float16AVX2,
@@ -445,6 +445,11 @@ func multiplyInt8AVX512VNNI(a *kernel.MultiplyInt8Args)
 //
 //go:noescape
 func convertInt8AVX512VNNI(a *kernel.ConvertInt8Args)
+
+// transposeInt8AVX512VNNI is transposeInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func transposeInt8AVX512VNNI(a *kernel.TransposeInt8Args)
 
 // peakInt8AVX512VNNI runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVX512VNNI(n int)
@@ -589,6 +594,11 @@ func convertInt8AVX512(a *kernel.ConvertInt8Args)
 //go:noescape
 func packInt8AVX512(a *kernel.PackInt8Args)
 
+// transposeInt8AVX512 is transposeInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func transposeInt8AVX512(a *kernel.TransposeInt8Args)
+
 // multiplyStripsAVX512 is multiplyStripsGeneric.
 //
 //go:noescape
@@ -672,6 +682,11 @@ func multiplyInt8AVXVNNI(a *kernel.MultiplyInt8Args)
 //
 //go:noescape
 func convertInt8AVXVNNI(a *kernel.ConvertInt8Args)
+
+// transposeInt8AVXVNNI is transposeInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func transposeInt8AVXVNNI(a *kernel.TransposeInt8Args)
 
 // peakInt8AVXVNNI runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVXVNNI(n int)
@@ -815,6 +830,11 @@ func convertInt8AVX2(a *kernel.ConvertInt8Args)
 //
 //go:noescape
 func packInt8AVX2(a *kernel.PackInt8Args)
+
+// transposeInt8AVX2 is transposeInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func transposeInt8AVX2(a *kernel.TransposeInt8Args)
 
 // multiplyStripsAVX2 is multiplyStripsGeneric.
 //

@@ -14,3 +14,14 @@ func decodeAccumulateInt8With(bytes func(*kernel.DecodeAccumulateInt8Args)) func
 		}
 	}
 }
+
+// transposeInt8With returns the TransposeInt8 of a set whose machine code needs units without gaps.
+func transposeInt8With(unit func(*kernel.TransposeInt8Args)) func(*kernel.TransposeInt8Args) {
+	return func(a *kernel.TransposeInt8Args) {
+		if a.UnitStride == a.Elem.Unit() {
+			unit(a)
+		} else {
+			transposeInt8Generic(a)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -84,5 +85,36 @@ func BenchmarkMultiplyInt8(b *testing.B) {
 			b.ReportMetric(ns*peak/float64(4*k.Set.Vec), "cycles/round")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// BenchmarkTransposeInt8 times 128 values of 128 dims, again and again.
+func BenchmarkTransposeInt8(b *testing.B) {
+	const dim = 128
+	memory := make([]float32, kernel.KeyBlock*dim/4)
+	for _, k := range Kernels() {
+		if k.Missing != 0 {
+			continue
+		}
+		size := kernel.KeyBlock / kernel.Int8Block * kernel.Int8BlockBytes(k.Set.Int8Halves)
+		dst := make([]byte, dim*size)
+		for _, e := range kernel.Elems() {
+			if !e.Integers() {
+				continue
+			}
+			var off [kernel.KeyBlock]int
+			for i := range off {
+				off[i] = i * e.RowBytes(dim)
+			}
+			a := kernel.TransposeInt8Args{
+				Src: unsafe.Pointer(&memory[0]), Off: &off, Elem: e, UnitStride: e.Unit(), Keys: kernel.KeyBlock, Dim: dim,
+				Halves: k.Set.Int8Halves, Dst: &dst[0], RowBytes: size,
+			}
+			b.Run(fmt.Sprintf("set=%s/elem=%s", k.Set.Name, e.Name()), func(b *testing.B) {
+				for b.Loop() {
+					k.Set.TransposeInt8(&a)
+				}
+			})
+		}
 	}
 }
