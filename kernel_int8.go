@@ -158,6 +158,10 @@ func multiplyInt8Lane(a *kernel.MultiplyInt8Args, l int) {
 	}
 	for r, sum := range sums[:a.Rows] {
 		c := ptr.At(a.C, r*a.Stride+l)
+		if a.Alpha != nil {
+			*c = float32(*c**ptr.At(a.Alpha, l)) + sum
+			continue
+		}
 		var old, bias float32
 		if a.Add {
 			old = *c

@@ -263,6 +263,7 @@ func Checked(s *Set) *Set {
 		assert(a.Groups == 1 || a.Groups == 2, "kernel: MultiplyInt8: Groups outside 1..2")
 		assert(a.Table == nil || a.Rows == 1 && a.Groups == 1, "kernel: MultiplyInt8: a Table of more than one row or group")
 		assert(a.Mins == nil || a.Groups == 1, "kernel: MultiplyInt8: Mins of two groups")
+		assert(a.Alpha == nil || a.Add && a.Bias == nil && a.Groups == 1 && a.Table == nil, "kernel: MultiplyInt8: Alpha without Add, or with Bias, groups or Table")
 		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: MultiplyInt8: rows of C overlap")
 		assert(a.X != nil && a.W != nil && a.Scales != nil && a.C != nil, "kernel: MultiplyInt8: nil operand")
 		checkWork(a.Work())

@@ -149,6 +149,10 @@ type UnpackInt8Args struct {
 //				acc = fma(minimum of the block in lane l, Sum, acc)
 //			}
 //		}
+//		if Alpha != nil {
+//			C[i*Stride+l] = round(C[i*Stride+l]*Alpha[l]) + acc
+//			continue
+//		}
 //		c, b := Add ? C[i*Stride+l] : 0, Bias != nil ? Bias[l] : 0
 //		C[i*Stride+l] = (c + b) + acc
 //	}
@@ -159,7 +163,7 @@ type UnpackInt8Args struct {
 // The memory from Next to NextEnd is what will be read next: MultiplyInt8 may ask the CPU to bring some of it into
 // the second-level cache and move Next on by that. Nothing is read: no address there needs to be valid.
 type MultiplyInt8Args struct {
-	X        *byte // [Rows][Depth/Int8Block] blocks, as Quantize makes them, or ConvertInt8 for one group
+	X        *byte // [Rows][Depth/Int8Block] blocks, as Quantize makes them, or ConvertInt8 or TransposeInt8 for one group
 	RowBytes int   // from one row of X to the next
 	Rows     int   // at least 1; 1 if there is a Table
 	Depth    int   // a multiple of Int8Block
@@ -172,6 +176,7 @@ type MultiplyInt8Args struct {
 	Mins   *float32  // [Depth/Int8Block][Lanes], or nil; nil if Groups is 2
 
 	Bias   *float32 // [Lanes], or nil
+	Alpha  *float32 // [Lanes], or nil; nil without Add, with Bias or a Table, and if Groups is 2
 	C      *float32 // [Rows][Stride], written or updated; no two elements share memory
 	Stride int      // elements from one row of C to the next, any sign
 	Lanes  int

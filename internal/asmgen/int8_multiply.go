@@ -15,7 +15,8 @@ for i := range Rows {
 		acc = fma(float(sum), Scales[b*Groups+g] * D, acc)
 		if there are Mins and g is the last { acc = fma(Mins[b], Sum, acc) }
 	}
-	C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+	if Alpha != nil { C[i] = C[i]*Alpha + acc, without a fused operation }
+	otherwise C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
 }
 `
 
@@ -464,7 +465,11 @@ func (t *int8Tile) scale(d int) {
 func (t *int8Tile) store() {
 	bias, old, oldStride, stride, c := t.scales, t.mins, t.k, t.w, t.p[0]
 	zeros := t.symbol("zeros", make([]uint32, kernel.MaxLanes)...)
-	biased, added := t.label("biased", t.vecs), t.label("added", t.vecs)
+	biased, added, done := t.label("biased", t.vecs), t.label("added", t.vecs), t.label("stored", t.vecs)
+	scaled := t.kind.name == "bytes"
+	if scaled {
+		t.storeScaled(done)
+	}
 	t.load("Bias", bias)
 	t.Op(t.Mov, t.LocalAt(int8Vec), t.free)
 	t.Branch(t.Func, bias, "NE", "$0", biased)
@@ -499,4 +504,36 @@ func (t *int8Tile) store() {
 			t.Op(t.Add, stride, c)
 		}
 	}
+	if scaled {
+		t.Label(done)
+	}
+}
+
+// storeScaled adds the sums of the micro-tile to C times Alpha, and goes on at done, if there is an Alpha.
+func (t *int8Tile) storeScaled(done string) {
+	alpha, stride, c, none := t.scales, t.w, t.p[0], t.label("unscaled", t.vecs)
+	t.load("Alpha", alpha)
+	t.Branch(t.Func, alpha, "EQ", "$0", none)
+	t.Op(t.Mov, t.LocalAt(int8Vec), t.free)
+	t.Op(t.Add, t.free, alpha)
+	t.Op(t.Mov, t.LocalAt(int8C), c)
+	t.Op(t.Add, t.free, c)
+	t.loadBytes("Stride", stride)
+	for r := range t.rows {
+		for j := range t.vecs {
+			t.Op(t.Load, mem(c, j*t.Bytes()), t.tmp)
+			t.MulLoad(t.Func, mem(alpha, j*t.Bytes()), t.tmp, t.tmp)
+			if t.sums != nil {
+				t.Op(t.AddV, t.sums[r][j], t.tmp, t.tmp)
+			} else {
+				t.AddLoad(t.Func, t.sum(r, j), t.tmp)
+			}
+			t.Op(t.Store, t.tmp, mem(c, j*t.Bytes()))
+		}
+		if r < t.rows-1 {
+			t.Op(t.Add, stride, c)
+		}
+	}
+	t.Jump(done)
+	t.Label(none)
 }

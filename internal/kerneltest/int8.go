@@ -181,6 +181,10 @@ func multiplyInt8(a *kernel.MultiplyInt8Args) {
 				}
 			}
 			c := ptr.At(a.C, i*a.Stride+l)
+			if a.Alpha != nil {
+				*c = float32(*c**ptr.At(a.Alpha, l)) + acc
+				continue
+			}
 			old, bias := float32(0), float32(0)
 			if a.Add {
 				old = *c
@@ -347,7 +351,9 @@ func (s *suite) multiplyInt8(lanes int) {
 			if a.Groups == 1 && s.IntN(2) == 0 {
 				a.Mins = s.matrix("Mins", blocks, lanes, lanes, choose(s.Rand, numbers))
 			}
-			if s.IntN(2) == 0 {
+			if a.Add && a.Groups == 1 && !nibbles && s.IntN(3) == 0 {
+				a.Alpha = s.matrix("Alpha", 1, lanes, lanes, choose(s.Rand, weightKinds))
+			} else if s.IntN(2) == 0 {
 				a.Bias = s.matrix("Bias", 1, lanes, lanes, choose(s.Rand, numbers).with(constant(negZero), 3))
 			}
 			gc := unwritten
@@ -358,8 +364,8 @@ func (s *suite) multiplyInt8(lanes int) {
 			got := a
 			asks := s.IntN(2) == 0
 			what := func() string {
-				return fmt.Sprintf("MultiplyInt8 rows=%d depth=%d lanes=%d stride=%d groups=%d codes=%v mins=%v add=%v bias=%v X=%s Scales=%s",
-					rows, depth, lanes, stride, a.Groups, nibbles, a.Mins != nil, a.Add, a.Bias != nil, gx.name, gs.name)
+				return fmt.Sprintf("MultiplyInt8 rows=%d depth=%d lanes=%d stride=%d groups=%d codes=%v mins=%v add=%v alpha=%v bias=%v X=%s Scales=%s",
+					rows, depth, lanes, stride, a.Groups, nibbles, a.Mins != nil, a.Add, a.Alpha != nil, a.Bias != nil, gx.name, gs.name)
 			}
 			s.check(what, func() { multiplyInt8(&a) }, func() {
 				if asks { // of memory that is not there
