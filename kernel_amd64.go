@@ -65,7 +65,7 @@ var avx512amxSet = kernel.Set{
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512AMX,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
-	PackInt8:             packInt8With(packInt8AVX512),
+	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
@@ -130,7 +130,7 @@ var avx512bf16Set = kernel.Set{
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
-	PackInt8:             packInt8With(packInt8AVX512),
+	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
@@ -195,7 +195,7 @@ var avx512vnniSet = kernel.Set{
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
-	PackInt8:             packInt8With(packInt8AVX512),
+	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
@@ -259,7 +259,7 @@ var avx512Set = kernel.Set{
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512),
-	PackInt8:             packInt8With(packInt8AVX512),
+	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512),
 	MultiplyStrips:       multiplyStripsAVX512,
 	DequantizeStrips:     dequantizeStripsAVX512,
@@ -324,7 +324,7 @@ var avxvnniSet = kernel.Set{
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVXVNNI,
 	ConvertInt8:          convertInt8With(convertInt8AVXVNNI),
-	PackInt8:             packInt8With(packInt8AVX2),
+	PackInt8:             packInt8AVX2,
 	TransposeInt8:        transposeInt8With(transposeInt8AVXVNNI),
 	MultiplyStrips:       multiplyStripsAVX2,
 	DequantizeStrips:     dequantizeStripsAVX2,
@@ -388,7 +388,7 @@ var avx2Set = kernel.Set{
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVX2,
 	ConvertInt8:          convertInt8With(convertInt8AVX2),
-	PackInt8:             packInt8With(packInt8AVX2),
+	PackInt8:             packInt8AVX2,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX2),
 	MultiplyStrips:       multiplyStripsAVX2,
 	DequantizeStrips:     dequantizeStripsAVX2,
@@ -589,7 +589,7 @@ func multiplyInt8AVX512(a *kernel.MultiplyInt8Args)
 //go:noescape
 func convertInt8AVX512(a *kernel.ConvertInt8Args)
 
-// packInt8AVX512 is packInt8Generic where there are no Factors and codes have no sign.
+// packInt8AVX512 is packInt8Generic.
 //
 //go:noescape
 func packInt8AVX512(a *kernel.PackInt8Args)
@@ -826,7 +826,7 @@ func multiplyInt8AVX2(a *kernel.MultiplyInt8Args)
 //go:noescape
 func convertInt8AVX2(a *kernel.ConvertInt8Args)
 
-// packInt8AVX2 is packInt8Generic where there are no Factors and codes have no sign.
+// packInt8AVX2 is packInt8Generic.
 //
 //go:noescape
 func packInt8AVX2(a *kernel.PackInt8Args)

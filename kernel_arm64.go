@@ -59,7 +59,7 @@ var neondotSet = kernel.Set{
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEONDOT,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
-	PackInt8:             packInt8With(packInt8NEON),
+	PackInt8:             packInt8NEON,
 	TransposeInt8:        transposeInt8Generic,
 	MultiplyStrips:       multiplyStripsNEON,
 	DequantizeStrips:     dequantizeStripsNEON,
@@ -123,7 +123,7 @@ var neonSet = kernel.Set{
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
-	PackInt8:             packInt8With(packInt8NEON),
+	PackInt8:             packInt8NEON,
 	TransposeInt8:        transposeInt8Generic,
 	MultiplyStrips:       multiplyStripsNEON,
 	DequantizeStrips:     dequantizeStripsNEON,
@@ -278,7 +278,7 @@ func multiplyInt8NEON(a *kernel.MultiplyInt8Args)
 //go:noescape
 func convertInt8NEON(a *kernel.ConvertInt8Args)
 
-// packInt8NEON is packInt8Generic where there are no Factors and codes have no sign.
+// packInt8NEON is packInt8Generic.
 //
 //go:noescape
 func packInt8NEON(a *kernel.PackInt8Args)

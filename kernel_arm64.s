@@ -963,7 +963,8 @@ nextKeys:
 //			acc = fma(float(sum), Scales[b*Groups+g] * D, acc)
 //			if there are Mins and g is the last { acc = fma(Mins[b], Sum, acc) }
 //		}
-//		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//		if Alpha != nil { C[i] = C[i]*Alpha + acc, without a fused operation }
+//		otherwise C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
 //	}
 //
 // Needs: asimd asimddp.
@@ -993,11 +994,11 @@ TEXT ·multiplyInt8NEONDOT(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R19 // a.X
 	MOVD 8(R0), R20 // a.RowBytes
-	MOVD 88(R0), R21 // a.C
-	MOVD 96(R0), R22 // a.Stride
+	MOVD 96(R0), R21 // a.C
+	MOVD 104(R0), R22 // a.Stride
 	LSL $2, R22
 	MOVD 16(R0), R23 // a.Rows
-	MOVD 104(R0), R8 // a.Lanes
+	MOVD 112(R0), R8 // a.Lanes
 	LSL $2, R8
 	MOVD 48(R0), R13 // a.Table
 	CBNZ R13, nibblesRows
@@ -1072,14 +1073,14 @@ minlessbytes8x1:
 	PCALIGN $32
 
 blockbytes8x1:
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes8x1_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	ADD $128, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes8x1_0:
 	VMOVI $0, V0.B16
@@ -1251,6 +1252,60 @@ noMinsbytes8x1:
 	ADD $52, R6
 	SUB $32, R11
 	CBNZ R11, blockbytes8x1
+	MOVD 88(R0), R9 // a.Alpha
+	CBZ R9, unscaledbytes8x1
+	ADD R24, R9
+	ADD R24, R21, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e28d618 // fadd v24.4s, v16.4s, v8.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e29d618 // fadd v24.4s, v16.4s, v9.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e2ad618 // fadd v24.4s, v16.4s, v10.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e2bd618 // fadd v24.4s, v16.4s, v11.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e2cd618 // fadd v24.4s, v16.4s, v12.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e2dd618 // fadd v24.4s, v16.4s, v13.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e2ed618 // fadd v24.4s, v16.4s, v14.4s
+	FMOVQ F24, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F24
+	FMOVQ (R9), F16
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4e2fd618 // fadd v24.4s, v16.4s, v15.4s
+	FMOVQ F24, (R25)
+	JMP storedbytes8x1
+
+unscaledbytes8x1:
 	MOVD 80(R0), R9 // a.Bias
 	CBNZ R9, biasedbytes8x1
 	MOVD $zeros<>(SB), R9
@@ -1261,7 +1316,7 @@ biasedbytes8x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedbytes8x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -1321,6 +1376,8 @@ addedbytes8x1:
 	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
 	WORD $0x4e2fd718 // fadd v24.4s, v24.4s, v15.4s
 	FMOVQ F24, (R25)
+
+storedbytes8x1:
 	ADD $16, R24
 	JMP bytes8Vec
 
@@ -1372,14 +1429,14 @@ minlessbytes4x2:
 	PCALIGN $32
 
 blockbytes4x2:
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes4x2_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	ADD $128, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes4x2_0:
 	VMOVI $0, V0.B16
@@ -1553,6 +1610,56 @@ noMinsbytes4x2:
 	ADD $52, R2
 	SUB $32, R11
 	CBNZ R11, blockbytes4x2
+	MOVD 88(R0), R9 // a.Alpha
+	CBZ R9, unscaledbytes4x2
+	ADD R24, R9
+	ADD R24, R21, R25
+	FMOVQ (R25), F20
+	FMOVQ (R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e28d614 // fadd v20.4s, v16.4s, v8.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R25), F20
+	FMOVQ 16(R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e29d614 // fadd v20.4s, v16.4s, v9.4s
+	FMOVQ F20, 16(R25)
+	ADD R22, R25
+	FMOVQ (R25), F20
+	FMOVQ (R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e2ad614 // fadd v20.4s, v16.4s, v10.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R25), F20
+	FMOVQ 16(R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e2bd614 // fadd v20.4s, v16.4s, v11.4s
+	FMOVQ F20, 16(R25)
+	ADD R22, R25
+	FMOVQ (R25), F20
+	FMOVQ (R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e2cd614 // fadd v20.4s, v16.4s, v12.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R25), F20
+	FMOVQ 16(R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e2dd614 // fadd v20.4s, v16.4s, v13.4s
+	FMOVQ F20, 16(R25)
+	ADD R22, R25
+	FMOVQ (R25), F20
+	FMOVQ (R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e2ed614 // fadd v20.4s, v16.4s, v14.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R25), F20
+	FMOVQ 16(R9), F16
+	WORD $0x6e34de10 // fmul v16.4s, v16.4s, v20.4s
+	WORD $0x4e2fd614 // fadd v20.4s, v16.4s, v15.4s
+	FMOVQ F20, 16(R25)
+	JMP storedbytes4x2
+
+unscaledbytes4x2:
 	MOVD 80(R0), R9 // a.Bias
 	CBNZ R9, biasedbytes4x2
 	MOVD $zeros<>(SB), R9
@@ -1563,7 +1670,7 @@ biasedbytes4x2:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedbytes4x2
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -1615,6 +1722,8 @@ addedbytes4x2:
 	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
 	WORD $0x4e2fd694 // fadd v20.4s, v20.4s, v15.4s
 	FMOVQ F20, 16(R25)
+
+storedbytes4x2:
 	ADD $32, R24
 	JMP bytes4Vec
 
@@ -1641,14 +1750,14 @@ minlessbytes4x1:
 	PCALIGN $32
 
 blockbytes4x1:
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes4x1_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	ADD $128, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes4x1_0:
 	VMOVI $0, V0.B16
@@ -1752,6 +1861,36 @@ noMinsbytes4x1:
 	ADD $52, R2
 	SUB $32, R11
 	CBNZ R11, blockbytes4x1
+	MOVD 88(R0), R9 // a.Alpha
+	CBZ R9, unscaledbytes4x1
+	ADD R24, R9
+	ADD R24, R21, R25
+	FMOVQ (R25), F12
+	FMOVQ (R9), F8
+	WORD $0x6e2cdd08 // fmul v8.4s, v8.4s, v12.4s
+	WORD $0x4e24d50c // fadd v12.4s, v8.4s, v4.4s
+	FMOVQ F12, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F12
+	FMOVQ (R9), F8
+	WORD $0x6e2cdd08 // fmul v8.4s, v8.4s, v12.4s
+	WORD $0x4e25d50c // fadd v12.4s, v8.4s, v5.4s
+	FMOVQ F12, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F12
+	FMOVQ (R9), F8
+	WORD $0x6e2cdd08 // fmul v8.4s, v8.4s, v12.4s
+	WORD $0x4e26d50c // fadd v12.4s, v8.4s, v6.4s
+	FMOVQ F12, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F12
+	FMOVQ (R9), F8
+	WORD $0x6e2cdd08 // fmul v8.4s, v8.4s, v12.4s
+	WORD $0x4e27d50c // fadd v12.4s, v8.4s, v7.4s
+	FMOVQ F12, (R25)
+	JMP storedbytes4x1
+
+unscaledbytes4x1:
 	MOVD 80(R0), R9 // a.Bias
 	CBNZ R9, biasedbytes4x1
 	MOVD $zeros<>(SB), R9
@@ -1762,7 +1901,7 @@ biasedbytes4x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedbytes4x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -1794,6 +1933,8 @@ addedbytes4x1:
 	WORD $0x4e3fd58c // fadd v12.4s, v12.4s, v31.4s
 	WORD $0x4e27d58c // fadd v12.4s, v12.4s, v7.4s
 	FMOVQ F12, (R25)
+
+storedbytes4x1:
 	ADD $16, R24
 	JMP bytes4Vec
 
@@ -1834,15 +1975,15 @@ blockbytes1x3:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes1x3_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	PRFM 128(R13), PLDL2KEEP
 	ADD $192, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes1x3_0:
 	FMOVQ (R25), F6
@@ -1886,15 +2027,15 @@ askedbytes1x3_0:
 	WORD $0x4fa6ea60 // sdot v0.4s, v19.16b, v6.4b[3]
 	WORD $0x4fa6ea81 // sdot v1.4s, v20.16b, v6.4b[3]
 	WORD $0x4fa6eaa2 // sdot v2.4s, v21.16b, v6.4b[3]
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes1x3_1
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	PRFM 128(R13), PLDL2KEEP
 	ADD $192, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes1x3_1:
 	FMOVQ 16(R25), F6
@@ -1965,6 +2106,28 @@ noMinsbytes1x3:
 	ADD $52, R25
 	SUB $32, R11
 	CBNZ R11, blockbytes1x3
+	MOVD 88(R0), R9 // a.Alpha
+	CBZ R9, unscaledbytes1x3
+	ADD R24, R9
+	ADD R24, R21, R25
+	FMOVQ (R25), F8
+	FMOVQ (R9), F6
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	FMOVQ F8, (R25)
+	FMOVQ 16(R25), F8
+	FMOVQ 16(R9), F6
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e24d4c8 // fadd v8.4s, v6.4s, v4.4s
+	FMOVQ F8, 16(R25)
+	FMOVQ 32(R25), F8
+	FMOVQ 32(R9), F6
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e25d4c8 // fadd v8.4s, v6.4s, v5.4s
+	FMOVQ F8, 32(R25)
+	JMP storedbytes1x3
+
+unscaledbytes1x3:
 	MOVD 80(R0), R9 // a.Bias
 	CBNZ R9, biasedbytes1x3
 	MOVD $zeros<>(SB), R9
@@ -1975,7 +2138,7 @@ biasedbytes1x3:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedbytes1x3
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -1996,6 +2159,8 @@ addedbytes1x3:
 	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
 	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
 	FMOVQ F8, 32(R25)
+
+storedbytes1x3:
 	ADD $48, R24
 	JMP bytes1Vec
 
@@ -2017,13 +2182,13 @@ minlessbytes1x1:
 
 blockbytes1x1:
 	VMOVI $0, V0.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes1x1_0
 	PRFM (R13), PLDL2KEEP
 	ADD $64, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes1x1_0:
 	FMOVQ (R25), F2
@@ -2043,13 +2208,13 @@ askedbytes1x1_0:
 	WORD $0x4fa2e0e0 // sdot v0.4s, v7.16b, v2.4b[1]
 	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
 	WORD $0x4fa2e920 // sdot v0.4s, v9.16b, v2.4b[3]
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedbytes1x1_1
 	PRFM (R13), PLDL2KEEP
 	ADD $64, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedbytes1x1_1:
 	FMOVQ 16(R25), F2
@@ -2084,6 +2249,18 @@ noMinsbytes1x1:
 	ADD $52, R25
 	SUB $32, R11
 	CBNZ R11, blockbytes1x1
+	MOVD 88(R0), R9 // a.Alpha
+	CBZ R9, unscaledbytes1x1
+	ADD R24, R9
+	ADD R24, R21, R25
+	FMOVQ (R25), F4
+	FMOVQ (R9), F2
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	WORD $0x4e21d444 // fadd v4.4s, v2.4s, v1.4s
+	FMOVQ F4, (R25)
+	JMP storedbytes1x1
+
+unscaledbytes1x1:
 	MOVD 80(R0), R9 // a.Bias
 	CBNZ R9, biasedbytes1x1
 	MOVD $zeros<>(SB), R9
@@ -2094,7 +2271,7 @@ biasedbytes1x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedbytes1x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -2105,6 +2282,8 @@ addedbytes1x1:
 	WORD $0x4e3fd484 // fadd v4.4s, v4.4s, v31.4s
 	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
 	FMOVQ F4, (R25)
+
+storedbytes1x1:
 	ADD $16, R24
 	JMP bytes1Vec
 
@@ -2170,14 +2349,14 @@ tilegroups8x1:
 	PCALIGN $32
 
 blockgroups8x1:
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups8x1_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	ADD $128, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups8x1_0:
 	VMOVI $0, V0.B16
@@ -2388,7 +2567,7 @@ biasedgroups8x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedgroups8x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -2494,14 +2673,14 @@ tilegroups4x2:
 	PCALIGN $32
 
 blockgroups4x2:
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups4x2_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	ADD $128, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups4x2_0:
 	VMOVI $0, V0.B16
@@ -2710,7 +2889,7 @@ biasedgroups4x2:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedgroups4x2
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -2783,14 +2962,14 @@ tilegroups4x1:
 	PCALIGN $32
 
 blockgroups4x1:
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups4x1_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	ADD $128, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups4x1_0:
 	VMOVI $0, V0.B16
@@ -2917,7 +3096,7 @@ biasedgroups4x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedgroups4x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -2984,15 +3163,15 @@ blockgroups1x3:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups1x3_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	PRFM 128(R13), PLDL2KEEP
 	ADD $192, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups1x3_0:
 	FMOVQ (R25), F6
@@ -3053,15 +3232,15 @@ askedgroups1x3_0:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups1x3_1
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	PRFM 128(R13), PLDL2KEEP
 	ADD $192, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups1x3_1:
 	FMOVQ 16(R25), F6
@@ -3132,7 +3311,7 @@ biasedgroups1x3:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedgroups1x3
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -3169,13 +3348,13 @@ tilegroups1x1:
 
 blockgroups1x1:
 	VMOVI $0, V0.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups1x1_0
 	PRFM (R13), PLDL2KEEP
 	ADD $64, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups1x1_0:
 	FMOVQ (R25), F2
@@ -3202,13 +3381,13 @@ askedgroups1x1_0:
 	VFMLA V4.S4, V0.S4, V1.S4
 	ADD R8, R9
 	VMOVI $0, V0.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askedgroups1x1_1
 	PRFM (R13), PLDL2KEEP
 	ADD $64, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askedgroups1x1_1:
 	FMOVQ 16(R25), F2
@@ -3247,7 +3426,7 @@ biasedgroups1x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addedgroups1x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -3307,15 +3486,15 @@ blocknibbles1x3:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askednibbles1x3_0
 	PRFM (R13), PLDL2KEEP
 	PRFM 64(R13), PLDL2KEEP
 	PRFM 128(R13), PLDL2KEEP
 	ADD $192, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askednibbles1x3_0:
 	FMOVQ (R25), F6
@@ -3445,7 +3624,7 @@ biasednibbles1x3:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addednibbles1x3
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -3491,13 +3670,13 @@ minlessnibbles1x1:
 
 blocknibbles1x1:
 	VMOVI $0, V0.B16
-	MOVD 120(R0), R13 // a.Next
-	MOVD 128(R0), R12 // a.NextEnd
+	MOVD 128(R0), R13 // a.Next
+	MOVD 136(R0), R12 // a.NextEnd
 	CMP R12, R13
 	BGE askednibbles1x1_0
 	PRFM (R13), PLDL2KEEP
 	ADD $64, R13
-	MOVD R13, 120(R0) // a.Next
+	MOVD R13, 128(R0) // a.Next
 
 askednibbles1x1_0:
 	FMOVQ (R25), F2
@@ -3559,7 +3738,7 @@ biasednibbles1x1:
 	ADD R24, R21, R25
 	MOVD R25, R10
 	MOVD R22, R11
-	MOVBU 112(R0), R13 // a.Add
+	MOVBU 120(R0), R13 // a.Add
 	CBNZ R13, addednibbles1x1
 	MOVD $zeros<>(SB), R10
 	MOVD $0, R11
@@ -69915,7 +70094,8 @@ end:
 //			acc = fma(float(sum), Scales[b*Groups+g] * D, acc)
 //			if there are Mins and g is the last { acc = fma(Mins[b], Sum, acc) }
 //		}
-//		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//		if Alpha != nil { C[i] = C[i]*Alpha + acc, without a fused operation }
+//		otherwise C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
 //	}
 //
 // Needs: asimd.
@@ -69944,11 +70124,11 @@ TEXT ·multiplyInt8NEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R19 // a.X
 	MOVD 8(R0), R20 // a.RowBytes
-	MOVD 88(R0), R21 // a.C
-	MOVD 96(R0), R22 // a.Stride
+	MOVD 96(R0), R21 // a.C
+	MOVD 104(R0), R22 // a.Stride
 	LSL $2, R22
 	MOVD 16(R0), R23 // a.Rows
-	MOVD 104(R0), R4 // a.Lanes
+	MOVD 112(R0), R4 // a.Lanes
 	LSL $2, R4
 	MOVD 48(R0), R9 // a.Table
 	CBNZ R9, nibblesRows
@@ -70003,14 +70183,14 @@ minlessbytes2x3:
 	PCALIGN $32
 
 blockbytes2x3:
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedbytes2x3_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	ADD $128, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedbytes2x3_0:
 	VMOVI $0, V0.B16
@@ -70340,6 +70520,44 @@ noMinsbytes2x3:
 	ADD $52, R26
 	SUB $32, R7
 	CBNZ R7, blockbytes2x3
+	MOVD 88(R0), R5 // a.Alpha
+	CBZ R5, unscaledbytes2x3
+	ADD R24, R5
+	ADD R24, R21, R25
+	FMOVQ (R25), F20
+	FMOVQ (R5), F18
+	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
+	WORD $0x4e2cd654 // fadd v20.4s, v18.4s, v12.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R25), F20
+	FMOVQ 16(R5), F18
+	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
+	WORD $0x4e2dd654 // fadd v20.4s, v18.4s, v13.4s
+	FMOVQ F20, 16(R25)
+	FMOVQ 32(R25), F20
+	FMOVQ 32(R5), F18
+	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
+	WORD $0x4e2ed654 // fadd v20.4s, v18.4s, v14.4s
+	FMOVQ F20, 32(R25)
+	ADD R22, R25
+	FMOVQ (R25), F20
+	FMOVQ (R5), F18
+	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
+	WORD $0x4e2fd654 // fadd v20.4s, v18.4s, v15.4s
+	FMOVQ F20, (R25)
+	FMOVQ 16(R25), F20
+	FMOVQ 16(R5), F18
+	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
+	WORD $0x4e30d654 // fadd v20.4s, v18.4s, v16.4s
+	FMOVQ F20, 16(R25)
+	FMOVQ 32(R25), F20
+	FMOVQ 32(R5), F18
+	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
+	WORD $0x4e31d654 // fadd v20.4s, v18.4s, v17.4s
+	FMOVQ F20, 32(R25)
+	JMP storedbytes2x3
+
+unscaledbytes2x3:
 	MOVD 80(R0), R5 // a.Bias
 	CBNZ R5, biasedbytes2x3
 	MOVD $zeros<>(SB), R5
@@ -70350,7 +70568,7 @@ biasedbytes2x3:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedbytes2x3
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -70388,6 +70606,8 @@ addedbytes2x3:
 	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
 	WORD $0x4e31d694 // fadd v20.4s, v20.4s, v17.4s
 	FMOVQ F20, 32(R25)
+
+storedbytes2x3:
 	ADD $48, R24
 	JMP bytes2Vec
 
@@ -70410,14 +70630,14 @@ minlessbytes2x1:
 	PCALIGN $32
 
 blockbytes2x1:
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedbytes2x1_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	ADD $128, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedbytes2x1_0:
 	VMOVI $0, V0.B16
@@ -70555,6 +70775,24 @@ noMinsbytes2x1:
 	ADD $52, R26
 	SUB $32, R7
 	CBNZ R7, blockbytes2x1
+	MOVD 88(R0), R5 // a.Alpha
+	CBZ R5, unscaledbytes2x1
+	ADD R24, R5
+	ADD R24, R21, R25
+	FMOVQ (R25), F8
+	FMOVQ (R5), F6
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e24d4c8 // fadd v8.4s, v6.4s, v4.4s
+	FMOVQ F8, (R25)
+	ADD R22, R25
+	FMOVQ (R25), F8
+	FMOVQ (R5), F6
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e25d4c8 // fadd v8.4s, v6.4s, v5.4s
+	FMOVQ F8, (R25)
+	JMP storedbytes2x1
+
+unscaledbytes2x1:
 	MOVD 80(R0), R5 // a.Bias
 	CBNZ R5, biasedbytes2x1
 	MOVD $zeros<>(SB), R5
@@ -70565,7 +70803,7 @@ biasedbytes2x1:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedbytes2x1
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -70583,6 +70821,8 @@ addedbytes2x1:
 	WORD $0x4e3fd508 // fadd v8.4s, v8.4s, v31.4s
 	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
 	FMOVQ F8, (R25)
+
+storedbytes2x1:
 	ADD $16, R24
 	JMP bytes2Vec
 
@@ -70626,15 +70866,15 @@ blockbytes1x3:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedbytes1x3_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	PRFM 128(R9), PLDL2KEEP
 	ADD $192, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedbytes1x3_0:
 	FMOVQ (R25), F9
@@ -70718,15 +70958,15 @@ askedbytes1x3_0:
 	WORD $0x4e2cc33f // smull2 v31.8h, v25.16b, v12.16b
 	WORD $0x4e606964 // sadalp v4.4s, v11.8h
 	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedbytes1x3_1
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	PRFM 128(R9), PLDL2KEEP
 	ADD $192, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedbytes1x3_1:
 	FMOVQ 16(R25), F9
@@ -70840,6 +71080,28 @@ noMinsbytes1x3:
 	ADD $52, R25
 	SUB $32, R7
 	CBNZ R7, blockbytes1x3
+	MOVD 88(R0), R5 // a.Alpha
+	CBZ R5, unscaledbytes1x3
+	ADD R24, R5
+	ADD R24, R21, R25
+	FMOVQ (R25), F11
+	FMOVQ (R5), F9
+	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
+	WORD $0x4e26d52b // fadd v11.4s, v9.4s, v6.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R25), F11
+	FMOVQ 16(R5), F9
+	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
+	WORD $0x4e27d52b // fadd v11.4s, v9.4s, v7.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R25), F11
+	FMOVQ 32(R5), F9
+	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
+	WORD $0x4e28d52b // fadd v11.4s, v9.4s, v8.4s
+	FMOVQ F11, 32(R25)
+	JMP storedbytes1x3
+
+unscaledbytes1x3:
 	MOVD 80(R0), R5 // a.Bias
 	CBNZ R5, biasedbytes1x3
 	MOVD $zeros<>(SB), R5
@@ -70850,7 +71112,7 @@ biasedbytes1x3:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedbytes1x3
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -70871,6 +71133,8 @@ addedbytes1x3:
 	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
 	WORD $0x4e28d56b // fadd v11.4s, v11.4s, v8.4s
 	FMOVQ F11, 32(R25)
+
+storedbytes1x3:
 	ADD $48, R24
 	JMP bytes1Vec
 
@@ -70893,13 +71157,13 @@ minlessbytes1x1:
 blockbytes1x1:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedbytes1x1_0
 	PRFM (R9), PLDL2KEEP
 	ADD $64, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedbytes1x1_0:
 	FMOVQ (R25), F3
@@ -70935,13 +71199,13 @@ askedbytes1x1_0:
 	WORD $0x4e26c17f // smull2 v31.8h, v11.16b, v6.16b
 	WORD $0x4e6068a0 // sadalp v0.4s, v5.8h
 	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedbytes1x1_1
 	PRFM (R9), PLDL2KEEP
 	ADD $64, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedbytes1x1_1:
 	FMOVQ 16(R25), F3
@@ -70993,6 +71257,18 @@ noMinsbytes1x1:
 	ADD $52, R25
 	SUB $32, R7
 	CBNZ R7, blockbytes1x1
+	MOVD 88(R0), R5 // a.Alpha
+	CBZ R5, unscaledbytes1x1
+	ADD R24, R5
+	ADD R24, R21, R25
+	FMOVQ (R25), F5
+	FMOVQ (R5), F3
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	WORD $0x4e22d465 // fadd v5.4s, v3.4s, v2.4s
+	FMOVQ F5, (R25)
+	JMP storedbytes1x1
+
+unscaledbytes1x1:
 	MOVD 80(R0), R5 // a.Bias
 	CBNZ R5, biasedbytes1x1
 	MOVD $zeros<>(SB), R5
@@ -71003,7 +71279,7 @@ biasedbytes1x1:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedbytes1x1
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -71014,6 +71290,8 @@ addedbytes1x1:
 	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
 	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
 	FMOVQ F5, (R25)
+
+storedbytes1x1:
 	ADD $16, R24
 	JMP bytes1Vec
 
@@ -71059,14 +71337,14 @@ tilegroups2x3:
 	PCALIGN $32
 
 blockgroups2x3:
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedgroups2x3_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	ADD $128, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedgroups2x3_0:
 	VMOVI $0, V0.B16
@@ -71435,7 +71713,7 @@ biasedgroups2x3:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedgroups2x3
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -71490,14 +71768,14 @@ tilegroups2x1:
 	PCALIGN $32
 
 blockgroups2x1:
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedgroups2x1_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	ADD $128, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedgroups2x1_0:
 	VMOVI $0, V0.B16
@@ -71654,7 +71932,7 @@ biasedgroups2x1:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedgroups2x1
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -71710,15 +71988,15 @@ blockgroups1x3:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedgroups1x3_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	PRFM 128(R9), PLDL2KEEP
 	ADD $192, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedgroups1x3_0:
 	FMOVQ (R25), F9
@@ -71825,15 +72103,15 @@ askedgroups1x3_0:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedgroups1x3_1
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	PRFM 128(R9), PLDL2KEEP
 	ADD $192, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedgroups1x3_1:
 	FMOVQ 16(R25), F9
@@ -71947,7 +72225,7 @@ biasedgroups1x3:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedgroups1x3
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -71985,13 +72263,13 @@ tilegroups1x1:
 blockgroups1x1:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedgroups1x1_0
 	PRFM (R9), PLDL2KEEP
 	ADD $64, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedgroups1x1_0:
 	FMOVQ (R25), F3
@@ -72036,13 +72314,13 @@ askedgroups1x1_0:
 	ADD R4, R5
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askedgroups1x1_1
 	PRFM (R9), PLDL2KEEP
 	ADD $64, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askedgroups1x1_1:
 	FMOVQ 16(R25), F3
@@ -72098,7 +72376,7 @@ biasedgroups1x1:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addedgroups1x1
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -72161,15 +72439,15 @@ blocknibbles1x3:
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askednibbles1x3_0
 	PRFM (R9), PLDL2KEEP
 	PRFM 64(R9), PLDL2KEEP
 	PRFM 128(R9), PLDL2KEEP
 	ADD $192, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askednibbles1x3_0:
 	FMOVQ (R25), F9
@@ -72382,7 +72660,7 @@ biasednibbles1x3:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addednibbles1x3
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -72429,13 +72707,13 @@ minlessnibbles1x1:
 blocknibbles1x1:
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
-	MOVD 120(R0), R9 // a.Next
-	MOVD 128(R0), R8 // a.NextEnd
+	MOVD 128(R0), R9 // a.Next
+	MOVD 136(R0), R8 // a.NextEnd
 	CMP R8, R9
 	BGE askednibbles1x1_0
 	PRFM (R9), PLDL2KEEP
 	ADD $64, R9
-	MOVD R9, 120(R0) // a.Next
+	MOVD R9, 128(R0) // a.Next
 
 askednibbles1x1_0:
 	FMOVQ (R25), F3
@@ -72530,7 +72808,7 @@ biasednibbles1x1:
 	ADD R24, R21, R25
 	MOVD R25, R6
 	MOVD R22, R7
-	MOVBU 112(R0), R9 // a.Add
+	MOVBU 120(R0), R9 // a.Add
 	CBNZ R9, addednibbles1x1
 	MOVD $zeros<>(SB), R6
 	MOVD $0, R7
@@ -72836,11 +73114,14 @@ BlockQ4_1Block:
 // func packInt8NEON(a *kernel.PackInt8Args)
 //
 //	for blocks b of 32 dims, l := range Lanes {
-//		most = max(|x|) of the dims x of lane l, 0 behind Dim
+//		x = the dims of lane l, 0 behind Dim
+//		if there are Factors { x = Factors * x, or +0 where the sign bit of x is set }
+//		most = max(|x|)
 //		D, q = most/127, round(x * (127/most))
 //		if 127/most is infinite { D, q = 0, 0 }
 //		if most is not finite { D, q = NaN, 0 }
-//		Codes[b][..][l], Scales[b][l], Sums[b][l] = q + 128, D, D*sum(q)
+//		Codes[b][..][l], Scales[b][l], Sums[b][l] = q + (Signed ? 0 : 128), D, D*sum(q)
+//		if there are Mins { Sums[b][l] = sum of Mins * x, as x was before, without those of Factors that are left out }
 //	}
 //
 // Needs: asimd.
@@ -72855,25 +73136,27 @@ BlockQ4_1Block:
 //	R24 Sums, at the block, or 0
 //	R25 bytes of the lanes before
 //	R26 dims left
-//	R1 dims left of the block
-//	R2 next dim
-//	R3 where it goes
-//	R4 the block
-//	all: V0..V3 dims; V4 largest magnitude; V5 scratch; V6 sign bits; V7 sum of integers; V8 128 in each byte; V9 127; V10 infinity; V11 NaN; V12 D; V13 127/most; V14 lanes of numbers
+//	R1 next dim
+//	R2 where it goes
+//	R3 the block
+//	all: V0..V3 dims; V4 largest magnitude; V5 scratch; V6 sum of integers; V7 128 in each byte, or 0; V8 127; V9 infinity; V10 NaN; V11 D; V12 127/most; V13 lanes of numbers; V14 signs; V15 magnitude bits; V16 sums of Mins
+//	R4 dims left of the block
+//	R5 Factors, next
+//	R6 Mins, next
 TEXT ·packInt8NEON(SB), 0, $576-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
 	MOVD $const42fe0000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $word7f800000<>(SB), R17
 	FMOVS (R17), F9
 	VDUP V9.S[0], V9.S4
-	MOVD $word7f800000<>(SB), R17
+	MOVD $word7fc00000<>(SB), R17
 	FMOVS (R17), F10
 	VDUP V10.S[0], V10.S4
-	MOVD $word7fc00000<>(SB), R17
-	FMOVS (R17), F11
-	VDUP V11.S[0], V11.S4
-	MOVD RSP, R4
-	ADD $16, R4
+	MOVD RSP, R3
+	ADD $16, R3
 	MOVD (R0), R19 // a.Q
 	MOVD 24(R0), R20 // a.Stride
 	LSL $2, R20
@@ -72883,10 +73166,16 @@ TEXT ·packInt8NEON(SB), 0, $576-8
 	MOVD 56(R0), R23 // a.Scales
 	MOVD 64(R0), R24 // a.Sums
 	MOVD 8(R0), R26 // a.Dim
-	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F6
-	VDUP V6.S[0], V6.S4
-	VMOVI $128, V8.B16
+	MOVD $word7fffffff<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	VMOVI $128, V7.B16
+	MOVBU 72(R0), R1 // a.Signed
+	CBZ R1, unsigned
+	VMOVI $0, V7.B16
+
+unsigned:
+	MOVD $0, R25
 	PCALIGN $32
 
 block:
@@ -72894,274 +73183,518 @@ block:
 	PCALIGN $32
 
 lanes:
-	MOVD R26, R1
-	CMP $32, R1
+	MOVD R26, R4
+	CMP $32, R4
 	BLE part
-	MOVD $32, R1
+	MOVD $32, R4
 
 part:
-	ADD R19, R25, R2
-	MOVD R4, R3
+	MOVD R3, R2
 	VMOVI $0, V4.B16
+	VMOVI $0, V16.B16
+	MOVD 32(R0), R5 // a.Factors
+	CBNZ R5, factors
+	MOVD R19, R1
+	ADD R25, R1
+	CMP $4, R4
+	BLT plainRest
 	PCALIGN $32
 
-most:
-	FMOVQ (R2), F0
-	FMOVQ F0, (R3)
-	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+plain:
+	FMOVQ (R1), F0
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
 	VUMAX V0.S4, V4.S4, V4.S4
-	ADD R20, R2
-	ADD $16, R3
-	SUBS $1, R1
-	BNE most
-	MOVD $32, R1
+	ADD R20, R1
+	FMOVQ (R1), F0
+	FMOVQ F0, 16(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	FMOVQ F0, 32(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	FMOVQ F0, 48(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $64, R2
+	SUB $4, R4
+	CMP $4, R4
+	BGE plain
+
+plainRest:
+	CMP $0, R4
+	BLE most
+	PCALIGN $32
+
+plainOne:
+	FMOVQ (R1), F0
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $16, R2
+	SUB $1, R4
+	CMP $0, R4
+	BGT plainOne
+	JMP most
+
+factors:
+	MOVD 8(R0), R1 // a.Dim
 	SUB R26, R1
-	CMP $0, R1
+	LSL $2, R1
+	ADD R1, R5
+	MOVD 40(R0), R6 // a.Mins
+	CBNZ R6, mins
+	MOVD R19, R1
+	ADD R25, R1
+	CMP $4, R4
+	BLT scaledRest
+	PCALIGN $32
+
+scaled:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS (R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS 4(R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 16(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS 8(R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 32(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS 12(R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 48(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $64, R2
+	ADD $16, R5
+	SUB $4, R4
+	CMP $4, R4
+	BGE scaled
+
+scaledRest:
+	CMP $0, R4
+	BLE most
+	PCALIGN $32
+
+scaledOne:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS (R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $16, R2
+	ADD $4, R5
+	SUB $1, R4
+	CMP $0, R4
+	BGT scaledOne
+	JMP most
+
+mins:
+	ADD R1, R6
+	MOVD R19, R1
+	ADD R25, R1
+	CMP $4, R4
+	BLT minnedRest
+	PCALIGN $32
+
+minned:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS (R6), F1
+	VDUP V1.S[0], V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVS (R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS 4(R6), F1
+	VDUP V1.S[0], V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVS 4(R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 16(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS 8(R6), F1
+	VDUP V1.S[0], V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVS 8(R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 32(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS 12(R6), F1
+	VDUP V1.S[0], V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVS 12(R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 48(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $64, R2
+	ADD $16, R5
+	ADD $16, R6
+	SUB $4, R4
+	CMP $4, R4
+	BGE minned
+
+minnedRest:
+	CMP $0, R4
+	BLE most
+	PCALIGN $32
+
+minnedOne:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVS (R6), F1
+	VDUP V1.S[0], V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVS (R5), F1
+	VDUP V1.S[0], V1.S4
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $16, R2
+	ADD $4, R5
+	ADD $4, R6
+	SUB $1, R4
+	CMP $0, R4
+	BGT minnedOne
+	JMP most
+
+most:
+	MOVD $32, R4
+	SUB R26, R4
+	CMP $0, R4
 	BLE whole
 	VMOVI $0, V0.B16
 	PCALIGN $32
 
 zeros:
-	FMOVQ F0, (R3)
-	ADD $16, R3
-	SUBS $1, R1
+	FMOVQ F0, (R2)
+	ADD $16, R2
+	SUBS $1, R4
 	BNE zeros
 
 whole:
-	WORD $0x6e24fd2d // fdiv v13.4s, v9.4s, v4.4s
-	WORD $0x6e29fc8c // fdiv v12.4s, v4.4s, v9.4s
-	WORD $0x6eade54e // fcmgt v14.4s, v10.4s, v13.4s
-	WORD $0x6ea4e545 // fcmgt v5.4s, v10.4s, v4.4s
-	VAND V14.B16, V12.B16, V12.B16
-	VAND V5.B16, V14.B16, V14.B16
-	VBIF V5.B16, V11.B16, V12.B16
-	ADD R21, R25, R3
-	FMOVQ (R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x6e24fd0c // fdiv v12.4s, v8.4s, v4.4s
+	WORD $0x6e28fc8b // fdiv v11.4s, v4.4s, v8.4s
+	WORD $0x6eace52d // fcmgt v13.4s, v9.4s, v12.4s
+	WORD $0x6ea4e525 // fcmgt v5.4s, v9.4s, v4.4s
+	VAND V13.B16, V11.B16, V11.B16
+	VAND V5.B16, V13.B16, V13.B16
+	VBIF V5.B16, V10.B16, V11.B16
+	ADD R21, R25, R2
+	FMOVQ (R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 16(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 16(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 32(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 32(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 48(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 48(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VMOV V5.B16, V7.B16
+	VMOV V5.B16, V6.B16
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 64(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 64(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 80(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 80(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 96(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 96(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 112(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 112(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 128(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 128(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 144(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 144(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 160(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 160(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 176(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 176(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 192(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 192(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 208(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 208(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 224(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 224(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 240(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 240(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 256(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 256(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 272(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 272(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 288(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 288(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 304(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 304(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 320(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 320(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 336(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 336(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 352(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 352(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 368(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 368(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 384(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 384(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 400(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 400(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 416(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 416(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 432(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 432(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	FMOVQ 448(R4), F0
-	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	FMOVQ 448(R3), F0
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	VAND V14.B16, V0.B16, V0.B16
-	FMOVQ 464(R4), F1
-	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	VAND V13.B16, V0.B16, V0.B16
+	FMOVQ 464(R3), F1
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
-	VAND V14.B16, V1.B16, V1.B16
-	FMOVQ 480(R4), F2
-	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	VAND V13.B16, V1.B16, V1.B16
+	FMOVQ 480(R3), F2
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
 	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
-	VAND V14.B16, V2.B16, V2.B16
-	FMOVQ 496(R4), F3
-	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VAND V13.B16, V2.B16, V2.B16
+	FMOVQ 496(R3), F3
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
 	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
-	VAND V14.B16, V3.B16, V3.B16
+	VAND V13.B16, V3.B16, V3.B16
 	VADD V0.S4, V1.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VADD V2.S4, V3.S4, V5.S4
-	VADD V5.S4, V7.S4, V7.S4
+	VADD V5.S4, V6.S4, V6.S4
 	VSLI $8, V1.S4, V0.S4
 	VSLI $16, V2.S4, V0.S4
 	VSLI $24, V3.S4, V0.S4
-	VEOR V8.B16, V0.B16, V0.B16
-	FMOVQ F0, (R3)
-	ADD R22, R3
-	ADD R23, R25, R2
-	FMOVQ F12, (R2)
+	VEOR V7.B16, V0.B16, V0.B16
+	FMOVQ F0, (R2)
+	ADD R22, R2
+	ADD R23, R25, R1
+	FMOVQ F11, (R1)
 	CBZ R24, sumless
-	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
-	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
-	ADD R24, R25, R2
-	FMOVQ F7, (R2)
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e2bdcc6 // fmul v6.4s, v6.4s, v11.4s
+	MOVD 40(R0), R1 // a.Mins
+	CBZ R1, minless
+	VMOV V16.B16, V6.B16
+
+minless:
+	ADD R24, R25, R1
+	FMOVQ F6, (R1)
 
 sumless:
 	ADD $16, R25
 	CMP R22, R25
 	BLT lanes
-	MOVD R20, R2
-	LSL $5, R2
-	ADD R2, R19
-	MOVD R22, R2
-	LSL $3, R2
-	ADD R2, R21
+	MOVD R20, R1
+	LSL $5, R1
+	ADD R1, R19
+	MOVD R22, R1
+	LSL $3, R1
+	ADD R1, R21
 	ADD R22, R23
 	CBZ R24, next
 	ADD R22, R24
@@ -111057,6 +111590,9 @@ GLOBL word7f800000<>(SB), RODATA|NOPTR, $8
 
 DATA word7fc00000<>+0(SB)/8, $0x000000007fc00000
 GLOBL word7fc00000<>(SB), RODATA|NOPTR, $8
+
+DATA word7fffffff<>+0(SB)/8, $0x000000007fffffff
+GLOBL word7fffffff<>(SB), RODATA|NOPTR, $8
 
 GLOBL zeroRow<>(SB), RODATA|NOPTR, $512
 

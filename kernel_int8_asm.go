@@ -25,14 +25,3 @@ func convertInt8With(unit func(*kernel.ConvertInt8Args)) func(*kernel.ConvertInt
 		}
 	}
 }
-
-// packInt8With returns the PackInt8 of a set whose machine code has no factors, and codes without a sign.
-func packInt8With(plain func(*kernel.PackInt8Args)) func(*kernel.PackInt8Args) {
-	return func(a *kernel.PackInt8Args) {
-		if a.Factors == nil && !a.Signed {
-			plain(a)
-		} else {
-			packInt8Generic(a)
-		}
-	}
-}

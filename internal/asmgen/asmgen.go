@@ -80,7 +80,7 @@ var emitters = []emitter{
 	{field: "UnpackInt8", emit: unpackInt8},
 	{field: "MultiplyInt8", emit: multiplyInt8, of: hasDot4},
 	{field: "ConvertInt8", emit: convertInt8, of: hasDot4, where: "UnitStride is that of units without gaps"},
-	{field: "PackInt8", emit: packInt8, of: hasDot4, where: "there are no Factors and codes have no sign"},
+	{field: "PackInt8", emit: packInt8, of: hasDot4},
 	{field: "TransposeInt8", emit: transposeInt8, of: hasBytePairs, where: "UnitStride is that of units without gaps"},
 	{field: "MultiplyStrips", emit: multiplyStrips},
 	{field: "DequantizeStrips", emit: dequantizeStrips},

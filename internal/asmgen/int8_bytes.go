@@ -131,19 +131,23 @@ func (f *Func) timesMinus128(v, tmp Vec) {
 }
 
 // packBytes writes PackInt8: four lanes of a block at a time, of which it keeps a copy to go through twice.
-func packBytes(arch *Arch) *Func {
-	f := newFunc(arch, "packInt8", reflect.TypeFor[kernel.PackInt8Args](), packInt8Formula)
+func packBytes(f *Func) *Func {
 	q, qs := f.int("Q, at the block"), f.int("Q, bytes from row to row")
 	codes, cs := f.int("Codes, at the block"), f.int("bytes of a row of lanes")
 	scales, sums := f.int("Scales, at the block"), f.int("Sums, at the block, or 0")
 	lane, dims := f.int("bytes of the lanes before"), f.int("dims left")
-	n, at, to, local := f.int("dims left of the block"), f.int("next dim"), f.int("where it goes"), f.int("the block")
+	at, to, local := f.int("next dim"), f.int("where it goes"), f.int("the block")
 	m := f.vectors("all:")
 	v := m.take(4, "dims")
-	most, tmp, sign := m.one("largest magnitude"), m.one("scratch"), m.one("sign bits")
-	sum, offset := m.one("sum of integers"), m.one("128 in each byte")
+	most, tmp := m.one("largest magnitude"), m.one("scratch")
+	sum, offset := m.one("sum of integers"), m.one("128 in each byte, or 0")
 	k := newQuanter(f, m)
-	f.locals = kernel.Int8Block*arch.Bytes() + cacheLine
+	p := &packer{
+		Func: f, q: q, qs: qs, cs: cs, scales: scales, lane: lane, dims: dims, n: f.int("dims left of the block"), at: at, to: to, local: local,
+		factor: f.int("Factors, next"), min: f.int("Mins, next"), x: v[0], t: v[1], sign: m.one("signs"), most: most, abs: m.one("magnitude bits"),
+		least: m.one("sums of Mins"), sum: v[2],
+	}
+	f.locals = kernel.Int8Block*f.Bytes() + cacheLine
 	f.LocalBase(f, local)
 	f.load("Q", q)
 	f.loadBytes("Stride", qs)
@@ -152,35 +156,18 @@ func packBytes(arch *Arch) *Func {
 	f.load("Scales", scales)
 	f.load("Sums", sums)
 	f.load("Dim", dims)
-	f.Broadcast(f, f.constant(negZero), sign)
+	f.Broadcast(f, f.word(1<<31-1), p.abs)
 	f.Op("VMOVI.B16", 128, offset)
+	f.LoadByte(f, f.arg("Signed"), at)
+	f.note("a.Signed")
+	f.Branch(f, at, "EQ", "$0", "unsigned")
+	f.Zero(f, offset)
+	f.Label("unsigned")
+	f.Op(f.Mov, 0, lane) // an instruction between labels
 	f.Loop("block")
 	f.Op(f.Mov, 0, lane)
 	f.Loop("lanes")
-	f.Op(f.Mov, dims, n)
-	f.Branch(f, n, "LE", imm(kernel.Int8Block), "part")
-	f.Op(f.Mov, kernel.Int8Block, n)
-	f.Label("part")
-	f.Op(f.Add, q, lane, at)
-	f.Op(f.Mov, local, to)
-	f.Zero(f, most)
-	f.Loop("most")
-	f.Op(f.Load, mem(at, 0), v[0])
-	f.Op(f.Store, v[0], mem(to, 0))
-	f.Op("BIC.B16", sign, v[0], v[0])
-	f.Op(f.MaxBits, v[0], most, most) // a NaN is above all numbers
-	f.Op(f.Add, qs, at)
-	f.Op(f.Add, f.Bytes(), to)
-	f.Countdown(n, "most")
-	f.Op(f.Mov, kernel.Int8Block, n)
-	f.Op(f.Sub, dims, n)
-	f.Branch(f, n, "LE", "$0", "whole")
-	f.Zero(f, v[0])
-	f.Loop("zeros")
-	f.Op(f.Store, v[0], mem(to, 0))
-	f.Op(f.Add, f.Bytes(), to)
-	f.Countdown(n, "zeros")
-	f.Label("whole")
+	p.first()
 	k.begin(most, tmp)
 	f.Op(f.Add, codes, lane, to)
 	for g := range int8Groups {
@@ -208,6 +195,10 @@ func packBytes(arch *Arch) *Func {
 	f.Branch(f, sums, "EQ", "$0", "sumless")
 	f.IntToFloat(f, sum, sum)
 	f.Op(f.MulV, k.d, sum, sum)
+	f.load("Mins", at)
+	f.Branch(f, at, "EQ", "$0", "minless")
+	f.Op(f.Copy, p.least, sum)
+	f.Label("minless")
 	f.Op(f.Add, sums, lane, at)
 	f.Op(f.Store, sum, mem(at, 0))
 	f.Label("sumless")

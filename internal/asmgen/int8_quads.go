@@ -336,7 +336,11 @@ func (t *quadTile) scale() {
 func (t *quadTile) store() {
 	bias, old, oldStride, c := t.scales, t.mins, t.k, t.p[0]
 	zeros := t.symbol("zeros", make([]uint32, kernel.MaxLanes)...)
-	biased, added := t.label("biased", t.vecs), t.label("added", t.vecs)
+	biased, added, done := t.label("biased", t.vecs), t.label("added", t.vecs), t.label("stored", t.vecs)
+	scaled := t.kind.name == "bytes"
+	if scaled {
+		t.storeScaled(done)
+	}
 	t.load("Bias", bias)
 	t.Branch(t.Func, bias, "NE", "$0", biased)
 	t.Address(t.Func, zeros, bias)
@@ -364,4 +368,29 @@ func (t *quadTile) store() {
 			t.Op(t.Add, t.cs, c)
 		}
 	}
+	if scaled {
+		t.Label(done)
+	}
+}
+
+// storeScaled adds the sums of the micro-tile to C times Alpha, and goes on at done, if there is an Alpha.
+func (t *quadTile) storeScaled(done string) {
+	alpha, c, none := t.scales, t.p[0], t.label("unscaled", t.vecs)
+	t.load("Alpha", alpha)
+	t.Branch(t.Func, alpha, "EQ", "$0", none)
+	t.Op(t.Add, t.lane, alpha)
+	t.Op(t.Add, t.lane, t.c, c)
+	for r := range t.rows {
+		for j := range t.vecs {
+			t.Op(t.Load, mem(c, j*t.Bytes()), t.t)
+			t.MulLoad(t.Func, mem(alpha, j*t.Bytes()), t.t, t.xv[0])
+			t.Op(t.AddV, t.sums[r][j], t.xv[0], t.t)
+			t.Op(t.Store, t.t, mem(c, j*t.Bytes()))
+		}
+		if r < t.rows-1 {
+			t.Op(t.Add, t.cs, c)
+		}
+	}
+	t.Jump(done)
+	t.Label(none)
 }
