@@ -105,6 +105,13 @@ func TestAllocsAsWritten(t *testing.T) {
 					Out: qkv.BSHD(out, batch, seq, heads, dim),
 				})
 			}},
+			{"Run with integer values", func() error {
+				x, scales := qkv.BSHD(ints, batch, seq, kvHeads, dim), qkv.BSHD(v[:batch*seq*kvHeads], batch, seq, kvHeads, 1)
+				return e.Run(&qkv.Call{
+					Precision: qkv.PrecisionInt8, IntegerValues: true,
+					Q: qkv.BSHD(q, batch, seq, heads, dim), K: x, KScale: scales, V: x, VScale: scales, Out: qkv.BSHD(out, batch, seq, heads, dim),
+				})
+			}},
 			{"Run in class BFloat16", func() error {
 				return e.Run(&qkv.Call{
 					Precision: qkv.PrecisionBFloat16,

@@ -122,6 +122,39 @@ func (p *problem) int8Scores(query []float32, scale float64, key func(j int) []f
 	}
 }
 
+// An integerSum is what class Int8 adds to the error of weighted values by quantising the weights, in blocks of 32
+// keys: at most half a step of a 127th of the largest weight times its scale, for each integer.
+type integerSum struct {
+	block int       // of the keys
+	most  []float64 // of each block of 32 dims
+	size  []float64 // of each dim, the sum of the magnitudes of integers
+}
+
+// add adds the value of a key to a row, for a weight that is off by e at most.
+func (x *integerSum) add(r *row, key int, w, e float64, value []int8Block) {
+	if key/32 != x.block || x.most == nil {
+		x.end(r)
+		x.block, x.most, x.size = key/32, make([]float64, len(value)), make([]float64, len(r.out))
+	}
+	for b := range value {
+		v := &value[b]
+		x.most[b] = max(x.most[b], (w+e)*math.Abs(v.d))
+		for i := range min(32, len(r.out)-32*b) {
+			d, product := 32*b+i, v.q[i]*v.d
+			r.out[d] += w * (product + v.least)
+			r.outTol[d] += e * (math.Abs(product) + math.Abs(v.least))
+			x.size[d] += math.Abs(v.q[i])
+		}
+	}
+}
+
+// end adds what a block costs.
+func (x *integerSum) end(r *row) {
+	for d, size := range x.size {
+		r.outTol[d] += (x.most[d/32]/254*(1+1e-4) + 0x1p-120) * size
+	}
+}
+
 // inInt8 makes keys of p those of a type with integers, and p one of class Int8.
 func (p *problem) inInt8(typ qkv.ElemType) *problem {
 	p.precision, p.keys = qkv.PrecisionInt8, typ
@@ -147,8 +180,16 @@ func sampleClasses(t *testing.T, n int, f func(t *testing.T, seed uint64, p *pro
 		p := fuzzFeaturesOf(which, r.Uint64(), seed, most)
 		if p.precision = qkv.PrecisionBFloat16; typ != qkv.TypeFloat32 {
 			p.inInt8(typ)
+			switch r.IntN(3) {
+			case 0:
+				p.values = typ
+			case 1:
+				if p.values = qkv.TypeInt8; r.IntN(2) == 0 {
+					p.keys = qkv.TypeFloat32
+				}
+			}
 		}
-		t.Run(fmt.Sprintf("seed=%d,class=%v,k=%v,with=%v", seed, p.precision, typ, which), func(t *testing.T) { f(t, seed, p) })
+		t.Run(fmt.Sprintf("seed=%d,class=%v,k=%v,v=%v,with=%v", seed, p.precision, p.keys, p.values, which), func(t *testing.T) { f(t, seed, p) })
 	}
 }
 
@@ -187,8 +228,11 @@ func TestSameBitsAttentionClasses(t *testing.T) {
 			p := newProblem(d, "bshd", bottomRight, normal(uint64(i)))
 			if p.precision = qkv.PrecisionBFloat16; typ != qkv.TypeFloat32 {
 				p.inInt8(typ)
+				if d.dimV%32 == 0 || !inBlocks(typ) {
+					p.values = typ
+				}
 			}
-			t.Run(fmt.Sprintf("class=%v,k=%v,%v", p.precision, typ, d), func(t *testing.T) { p.checkSame(t) })
+			t.Run(fmt.Sprintf("class=%v,k=%v,v=%v,%v", p.precision, typ, p.values, d), func(t *testing.T) { p.checkSame(t) })
 		}
 	}
 }
@@ -277,22 +321,29 @@ func isNaN(x float32) bool { return x != x }
 // TestExplainClasses: a plan says the class, and what it does.
 func TestExplainClasses(t *testing.T) {
 	p := kvProblem(3, none)
-	k, _ := pools(qkv.TypeInt8, [4]int{1, 2, 37, 64})
+	k, v := pools(qkv.TypeInt8, [4]int{1, 2, 37, 64})
 	c := p.call()
 	for _, x := range []struct {
 		precision qkv.Precision
-		integers  bool
+		integers  bool // keys that have some
+		asked     bool // IntegerValues
+		values    bool // values that have some
 		want      string
 	}{
-		{qkv.PrecisionFloat32, false, ""},
-		{qkv.PrecisionInt8, true, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"},
-		{qkv.PrecisionInt8, false, "class Int8: what was asked for; keys of type float32 have no integers, and are multiplied as in class Float32"},
-		{qkv.PrecisionBFloat16, false, "class BFloat16: what was asked for; queries, keys, weights and values are rounded"},
+		{qkv.PrecisionFloat32, false, false, false, ""},
+		{qkv.PrecisionInt8, true, false, false, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"},
+		{qkv.PrecisionInt8, false, false, true, "class Int8: what was asked for; keys of type float32 have no integers, and are multiplied as in class Float32"},
+		{qkv.PrecisionInt8, true, true, true, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; values are multiplied as integers, by weights that are quantised in blocks of 32 keys"},
+		{qkv.PrecisionInt8, true, true, false, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; values of type float32 have no integers, and are multiplied as in class Float32"},
+		{qkv.PrecisionBFloat16, false, false, false, "class BFloat16: what was asked for; queries, keys, weights and values are rounded"},
 	} {
 		if c.K, c.KScale = p.k.view(), (qkv.View{}); x.integers {
 			c.K, c.KScale = k.views()
 		}
-		c.Precision = x.precision
+		if c.V, c.VScale = p.v.view(), (qkv.View{}); x.values {
+			c.V, c.VScale = v.views()
+		}
+		c.Precision, c.IntegerValues = x.precision, x.asked
 		plan, err := newAttention(t, qkv.Config{}).Explain(c)
 		if err != nil {
 			t.Fatal(err)
@@ -303,5 +354,69 @@ func TestExplainClasses(t *testing.T) {
 		if x.want != "" && !slices.Contains(plan.Why, x.want) {
 			t.Errorf("class %v: why %q", x.precision, plan.Why)
 		}
+	}
+}
+
+// TestIntegerValuesNotFinite: a scale of a value that is no number makes NaN of the dims that it scales, in rows that
+// attend the value, and of no other.
+func TestIntegerValuesNotFinite(t *testing.T) {
+	for _, typ := range scaledTypes {
+		for _, queries := range fewAndMany {
+			for _, set := range classSets() {
+				a := newAttention(t, qkv.Config{Kernel: set})
+				for _, poison := range poisons {
+					p, k, v := scaled(typ, queries, bottomRight)
+					p.precision = qkv.PrecisionInt8
+					p.change = func(c *qkv.Call) {
+						c.K, c.KScale = k.views()
+						c.V, c.VScale = v.views()
+						c.IntegerValues = true
+					}
+					out, lse := p.run(t, a)
+					const token = 20
+					v.setScale(0, 1, token, poison)
+					got, gotLSE := p.run(t, a)
+					sameBits(t, "lse", gotLSE, lse)
+					for r := range 4 * queries {
+						attends := r >= 2*queries && 37-queries+r%queries >= token
+						for d, x := range got[64*r:][:64] {
+							if bad := attends && (typ == qkv.TypeInt8 || d < 32); bad && typ == qkv.TypeQ4_1 {
+								if x-x == 0 { // infinite, where the Min is
+									t.Fatalf("%v on %s: Min %v: row %d, dim %d is %v", typ, set, poison, r, d, x)
+								}
+							} else if bad != isNaN(x) || !bad && x != out[64*r+d] {
+								t.Fatalf("%v on %s: scale %v: row %d, dim %d is %v, was %v", typ, set, poison, r, d, x, out[64*r+d])
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestIntegerValuesError: weighted values as integers are off by what quantising the weights costs, half a step of a
+// 127th of the largest weight times its scale of 32 keys for each integer, and roundings.
+func TestIntegerValuesError(t *testing.T) {
+	const queries, keys, dim = 3, 200, 64
+	e := newAttention(t, qkv.Config{})
+	for _, typ := range scaledTypes {
+		p := newProblem(dims{1, 2, 1, queries, keys, dim, dim}, "bhsd", none, normal(uint64(typ)))
+		p.precision, p.values, p.known = qkv.PrecisionInt8, typ, map[[3]int]row{}
+		p.run(t, e)
+		worst, size := 0.0, 0.0
+		for h := range 2 {
+			for i := range queries {
+				r := p.row(0, h, i)
+				for d, want := range r.out {
+					off := math.Abs(float64(p.out.at(0, h, i, d)) - want)
+					if off > r.outTol[d] {
+						t.Fatalf("%v: head %d, query %d, dim %d is off by %g, at most %g is right", typ, h, i, d, off, r.outTol[d])
+					}
+					worst, size = max(worst, off/r.outTol[d]), max(size, off)
+				}
+			}
+		}
+		t.Logf("%v: largest error %.2g, %.2g of its bound", typ, size, worst)
 	}
 }

@@ -94,10 +94,16 @@ type Call struct {
 
 	// Precision is the numerical class. Of [PrecisionInt8] scores are products of integers: those of keys of
 	// int8, [BlockQ8_0], [BlockQ4_0] and [BlockQ4_1] as their type has them, and those of queries, which are
-	// quantised in blocks of 32 dims. Keys of other types, and values, have the arithmetic of
-	// [PrecisionFloat32], the default. Of [PrecisionBFloat16] queries, keys, values and the weights of the
+	// quantised in blocks of 32 dims. Keys of other types, and values without IntegerValues, have the
+	// arithmetic of [PrecisionFloat32], the default. Of [PrecisionBFloat16] queries, keys, values and the weights of the
 	// softmax are rounded to bfloat16 before they are multiplied. docs/numerics.md says what each class computes.
 	Precision Precision
+
+	// IntegerValues makes weighted values products of integers, too, where Precision is [PrecisionInt8] and the
+	// values have one of the types whose keys are multiplied so: those of the values as their type has them, and
+	// those of the weights of the softmax times the scales of the values, quantised in blocks of 32 keys. It
+	// changes nothing of values of other types. With another Precision it is an error.
+	IntegerValues bool
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. Its magnitude is at
 	// least 2^-125, as that of Softcap.
@@ -214,6 +220,10 @@ func (c *Call) options(p *tile.Problem) error {
 		return err
 	}
 	p.Precision = kernel.Precision(c.Precision)
+	if c.IntegerValues && c.Precision != PrecisionInt8 {
+		return argError("integerValues", int(c.Precision), int(PrecisionInt8), "integerValues is set in class %v, class %v is needed", c.Precision, PrecisionInt8)
+	}
+	p.Integers = c.IntegerValues
 	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
 		return argError("scale", 0, 0, "scale is %v, a finite number is needed", c.Scale)
 	} else if s != 0 && math.Abs(s) < minFactor {

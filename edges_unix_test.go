@@ -328,9 +328,11 @@ func TestEdgesAttention(t *testing.T) {
 			p.keep = pairsOf(r, pairs, false, func() bool { return r.IntN(3) > 0 })
 		}
 		keys, values := poolOf(keyType, p.k), poolOf(valueType, p.v)
+		integers := p.precision == qkv.PrecisionInt8 && r.IntN(2) == 0
 		p.change = func(c *qkv.Call) {
 			c.K, c.KScale = keys.views()
 			c.V, c.VScale = values.views()
+			c.IntegerValues = integers
 		}
 		out, lse := p.run(t, newAttention(t, qkv.Config{Kernel: "generic", Workers: 1}))
 		for _, set := range p.sets() {
@@ -347,8 +349,9 @@ func TestEdgesAttention(t *testing.T) {
 			edge.change = func(c *qkv.Call) {
 				c.K, c.KScale = k.views()
 				c.V, c.VScale = v.views()
+				c.IntegerValues = integers
 			}
-			what := fmt.Sprintf("round %d, kernel %s, class %v, keys %v, values %v, %+v", round, set, p.precision, keyType, valueType, d)
+			what := fmt.Sprintf("round %d, kernel %s, class %v, keys %v, values %v, integers %v, %+v", round, set, p.precision, keyType, valueType, integers, d)
 			gotOut, gotLSE := edge.run(t, newAttention(t, qkv.Config{Kernel: set, Workers: 1 + r.IntN(3)}))
 			sameBits(t, what+", out", gotOut, out)
 			sameBits(t, what+", lse", gotLSE, lse)

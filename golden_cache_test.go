@@ -12,22 +12,25 @@ var goldenCache = []struct {
 	precision    qkv.Precision
 	keys, values qkv.ElemType
 	hash         string
+	integers     string // the hash with values that are multiplied as integers, too
 }{
-	{qkv.PrecisionFloat32, qkv.TypeFloat32, qkv.TypeFloat32, "6720e2f1aa96c39c"},
-	{qkv.PrecisionFloat32, qkv.TypeFloat16, qkv.TypeBFloat16, "a305d44d4662cdb0"},
-	{qkv.PrecisionFloat32, qkv.TypeBFloat16, qkv.TypeFloat16, "e9633815d26b8428"},
-	{qkv.PrecisionFloat32, qkv.TypeInt8, qkv.TypeQ8_0, "0cde864392807c96"},
-	{qkv.PrecisionFloat32, qkv.TypeQ8_0, qkv.TypeInt8, "a874127cccdaf26d"},
-	{qkv.PrecisionFloat32, qkv.TypeFloat8E4M3, qkv.TypeQ4_1, "e712f4f810327755"},
-	{qkv.PrecisionFloat32, qkv.TypeQ4_1, qkv.TypeFloat8E5M2, "81ff76a6237eaba4"},
-	{qkv.PrecisionFloat32, qkv.TypeFloat8E5M2, qkv.TypeQ4_0, "ec478f78cf6145c0"},
-	{qkv.PrecisionFloat32, qkv.TypeQ4_0, qkv.TypeFloat8E4M3, "9d1136345854ece1"},
-	{qkv.PrecisionInt8, qkv.TypeInt8, qkv.TypeFloat32, "17c49407e3d226c4"},
-	{qkv.PrecisionInt8, qkv.TypeQ8_0, qkv.TypeFloat16, "39d2c13402348d23"},
-	{qkv.PrecisionInt8, qkv.TypeQ4_0, qkv.TypeQ4_0, "8c40f17cf3c5602e"},
-	{qkv.PrecisionInt8, qkv.TypeQ4_1, qkv.TypeQ8_0, "9254249b15aed295"},
-	{qkv.PrecisionBFloat16, qkv.TypeFloat32, qkv.TypeFloat16, "7983031b857418c2"},
-	{qkv.PrecisionBFloat16, qkv.TypeBFloat16, qkv.TypeInt8, "2ff7adaef3f30f5a"},
+	{qkv.PrecisionFloat32, qkv.TypeFloat32, qkv.TypeFloat32, "6720e2f1aa96c39c", ""},
+	{qkv.PrecisionFloat32, qkv.TypeFloat16, qkv.TypeBFloat16, "a305d44d4662cdb0", ""},
+	{qkv.PrecisionFloat32, qkv.TypeBFloat16, qkv.TypeFloat16, "e9633815d26b8428", ""},
+	{qkv.PrecisionFloat32, qkv.TypeInt8, qkv.TypeQ8_0, "0cde864392807c96", ""},
+	{qkv.PrecisionFloat32, qkv.TypeQ8_0, qkv.TypeInt8, "a874127cccdaf26d", ""},
+	{qkv.PrecisionFloat32, qkv.TypeFloat8E4M3, qkv.TypeQ4_1, "e712f4f810327755", ""},
+	{qkv.PrecisionFloat32, qkv.TypeQ4_1, qkv.TypeFloat8E5M2, "81ff76a6237eaba4", ""},
+	{qkv.PrecisionFloat32, qkv.TypeFloat8E5M2, qkv.TypeQ4_0, "ec478f78cf6145c0", ""},
+	{qkv.PrecisionFloat32, qkv.TypeQ4_0, qkv.TypeFloat8E4M3, "9d1136345854ece1", ""},
+	{qkv.PrecisionInt8, qkv.TypeInt8, qkv.TypeFloat32, "17c49407e3d226c4", ""},
+	{qkv.PrecisionInt8, qkv.TypeQ8_0, qkv.TypeFloat16, "39d2c13402348d23", ""},
+	{qkv.PrecisionInt8, qkv.TypeQ4_0, qkv.TypeQ4_0, "8c40f17cf3c5602e", "34b51089ed6f547b"},
+	{qkv.PrecisionInt8, qkv.TypeQ4_1, qkv.TypeQ8_0, "9254249b15aed295", "6e317260c3e231ed"},
+	{qkv.PrecisionBFloat16, qkv.TypeFloat32, qkv.TypeFloat16, "7983031b857418c2", ""},
+	{qkv.PrecisionBFloat16, qkv.TypeBFloat16, qkv.TypeInt8, "2ff7adaef3f30f5a", ""},
+	{qkv.PrecisionInt8, qkv.TypeFloat32, qkv.TypeInt8, "", "db7f0de7c6ad60e1"},
+	{qkv.PrecisionInt8, qkv.TypeInt8, qkv.TypeQ4_1, "", "1fa9b67fd9f42736"},
 }
 
 func TestGoldenCaches(t *testing.T) {
@@ -49,20 +52,26 @@ func TestGoldenCaches(t *testing.T) {
 			if err := appendTokens(step, sequence, qkv.BHSD(k, 1, kvHeads, tokens, dim), qkv.BHSD(v, 1, kvHeads, tokens, dim)); err != nil {
 				t.Fatal(err)
 			}
-			var results [][]float32
-			for _, queries := range []int{1, 20} {
-				q, out, lse := draw(heads*queries*dim), make([]float32, heads*queries*dim), make([]float32, heads*queries)
-				call := &qkv.Call{
-					Precision: c.precision,
-					Q:         qkv.BHSD(q, 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: qkv.Mask{Causal: true},
+			qs := [][]float32{draw(heads * dim), draw(heads * 20 * dim)}
+			for integers, want := range []string{c.hash, c.integers} {
+				if want == "" {
+					continue
 				}
-				if err := attended(step, call, []*qkv.Sequence{sequence}, []int{queries}); err != nil {
-					t.Fatal(err)
+				var results [][]float32
+				for i, queries := range []int{1, 20} {
+					out, lse := make([]float32, heads*queries*dim), make([]float32, heads*queries)
+					call := &qkv.Call{
+						Precision: c.precision, IntegerValues: integers == 1,
+						Q: qkv.BHSD(qs[i], 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: qkv.Mask{Causal: true},
+					}
+					if err := attended(step, call, []*qkv.Sequence{sequence}, []int{queries}); err != nil {
+						t.Fatal(err)
+					}
+					results = append(results, out, lse)
 				}
-				results = append(results, out, lse)
-			}
-			if got := hash(results...); got != c.hash {
-				t.Errorf("kernel=%s class %v, %v, %v: hash %s, want %s", set, c.precision, c.keys, c.values, got, c.hash)
+				if got := hash(results...); got != want {
+					t.Errorf("kernel=%s class %v, %v, %v, integers %v: hash %s, want %s", set, c.precision, c.keys, c.values, integers == 1, got, want)
+				}
 			}
 		}
 	}

@@ -128,10 +128,19 @@ func classWhy(p *tile.Problem) string {
 		return "queries, keys, weights and values are rounded"
 	case p.Precision != kernel.PrecisionInt8:
 		return ""
-	case p.K.Elem.Integers():
-		return "keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"
 	}
-	return fmt.Sprintf("keys of type %v have no integers, and are multiplied as in class Float32", p.K.Elem)
+	why := "keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"
+	if !p.K.Elem.Integers() {
+		why = fmt.Sprintf("keys of type %v have no integers, and are multiplied as in class Float32", p.K.Elem)
+	}
+	switch {
+	case !p.Integers:
+	case p.V.Elem.Integers():
+		why += "; values are multiplied as integers, by weights that are quantised in blocks of 32 keys"
+	default:
+		why += fmt.Sprintf("; values of type %v have no integers, and are multiplied as in class Float32", p.V.Elem)
+	}
+	return why
 }
 
 // String describes the plan on several lines.

@@ -289,6 +289,7 @@ func (p *problem) newRow(b, h, i int) row {
 func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 	probs, tol := r.scores[qkv.StageProbs], r.scoresTol[qkv.StageProbs]
 	sums := 2*math.Sqrt(float64(len(probs))) + 16
+	var integers integerSum
 	for j, w := range probs {
 		e := math.Expm1(tol[j]+common)*w + 0x1p-126
 		if math.IsInf(r.scores[qkv.StageMasked][j], -1) {
@@ -307,12 +308,17 @@ func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 		if p.precision == qkv.PrecisionBFloat16 { // the weight is rounded, and relative to the largest
 			e += 0x1p-8*w + 0x1p-56
 		}
+		if p.values != qkv.TypeFloat32 {
+			integers.add(r, j, w, e, int8Key(p.values, rowOf(p.v, s.batch, kh, s.k0+j)))
+			continue
+		}
 		for d := range r.out {
 			v := p.multiplied(p.v.data[value+d*p.v.stride[3]])
 			r.out[d] += w * v
 			r.outTol[d] += e * math.Abs(v)
 		}
 	}
+	integers.end(r)
 	for d := range r.outTol {
 		r.outTol[d] += 0x1p-126
 	}

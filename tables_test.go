@@ -50,6 +50,9 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 	if p.precision == qkv.PrecisionInt8 && withIntegers(keyType) {
 		p.k, p.keys = wide[0], keyType
 	}
+	if p.precision == qkv.PrecisionInt8 && withIntegers(valueType) && r.IntN(2) == 0 {
+		p.v, p.values = wide[1], valueType
+	}
 	types := [2]qkv.ElemType{keyType, valueType}
 	var pools [2]*pool
 	if at == inTensor {

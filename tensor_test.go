@@ -140,6 +140,7 @@ type problem struct {
 
 	precision qkv.Precision
 	keys      qkv.ElemType // type that keys are made
+	values    qkv.ElemType // type that values are made, which are multiplied as integers if it isn't float32
 
 	change func(*qkv.Call)       // if not nil, makes another call of the same result
 	attend func(*qkv.Call) error // if not nil, computes the call
@@ -220,6 +221,10 @@ func (p *problem) call() *qkv.Call {
 	}
 	if p.keys != qkv.TypeFloat32 {
 		c.K, c.KScale = poolOf(p.keys, p.k).views()
+	}
+	if p.values != qkv.TypeFloat32 {
+		c.V, c.VScale = poolOf(p.values, p.v).views()
+		c.IntegerValues = true
 	}
 	if p.change != nil {
 		p.change(c)

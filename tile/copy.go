@@ -92,6 +92,9 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	step := v.step()
 	if p.rounds() {
 		c.v, c.vWhy, step = asRows, reason{text: "copied, rounded to bfloat16"}, 4*p.DimV
+	} else if p.integerValues() {
+		c.v, c.vWhy = asBlocks, reason{text: "copied and transposed, as integers"}
+		return c
 	} else if v.Elem != kernel.Float32 {
 		c.v, c.vWhy, step = asRows, reason{text: "copied, as float32"}, 4*p.DimV
 	} else if p.Tables != nil && p.PageTokens < kernel.KeyBlock {
@@ -120,6 +123,14 @@ func (e *Engine) keyCopySize(p *Problem) int {
 		return kernel.KeyBlock * e.blockFloats(p.DimQK)
 	}
 	return copySize(p.DimQK)
+}
+
+// valueCopySize is copySize of values, or of blocks of their dims.
+func (e *Engine) valueCopySize(p *Problem) int {
+	if p.integerValues() {
+		return p.DimV * e.blockFloats(kernel.KeyBlock)
+	}
+	return copySize(p.DimV)
 }
 
 // copySize is the float32 values of a copy in either form.
@@ -157,6 +168,7 @@ type copier struct {
 	floats      *float32 // [lanes][dim], of values to be transposed
 	convertArgs kernel.ConvertArgs
 	blockArgs   kernel.ConvertInt8Args
+	turnArgs    kernel.TransposeInt8Args
 }
 
 // release drops the references to the caller's memory.
@@ -167,6 +179,7 @@ func (b *keyBlock) release() {
 	b.rounder.release()
 	b.convertArgs.Src, b.convertArgs.Scale = nil, nil
 	b.blockArgs.Src, b.blockArgs.Scale = nil, nil
+	b.turnArgs.Src = nil
 }
 
 // find looks up the rows of a key block of a KV head.
@@ -208,6 +221,20 @@ func (b *keyBlock) blocks(at *cursor) unsafe.Pointer {
 		k.copied = true
 	}
 	return unsafe.Pointer(k.floats)
+}
+
+// valueBlocks returns the values as MultiplyInt8 wants them.
+func (b *keyBlock) valueBlocks(at *cursor, m *weigher) unsafe.Pointer {
+	v, a := &b.v, &b.turnArgs
+	if !v.copied {
+		a.Src, a.Off, a.Elem, a.UnitStride = v.base, (*[kernel.KeyBlock]int)(v.offsets(0)[:]), v.kv.Elem, v.kv.Stride[3]
+		a.Keys, a.Dim, a.Halves = at.n, at.problem.DimV, at.engine.set.Int8Halves
+		a.Dst, a.RowBytes = (*byte)(unsafe.Pointer(v.floats)), at.engine.blockRow(kernel.KeyBlock)
+		at.engine.set.TransposeInt8(a)
+		m.find(at, v, 0, at.n)
+		v.copied = true
+	}
+	return unsafe.Pointer(v.floats)
 }
 
 // operand returns n rows as a kernel wants them, where they are or in a copy.

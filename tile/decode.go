@@ -246,6 +246,10 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 
 // decodeAccumulate adds the weighted values of the keys of a span of the block.
 func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys span) {
+	if at.problem.integerValues() {
+		w.weigher.decode(at, &w.decoder, &w.kv.v, laneGroups, keys)
+		return
+	}
 	a, rows, dim := &w.decoder.accumulateArgs, &w.kv.v, at.problem.DimV
 	a.Dim, a.OStride = dim, dim
 	rows.find(at, laneGroups[0].head)
@@ -361,7 +365,11 @@ const (
 // orders returns the orders of K and of V.
 func (p *Problem) orders() (k, v order) {
 	if p.scattered() {
-		return p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
+		k, v = p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
+		if p.integerValues() {
+			v.step = max(v.step, kernel.Int8Block)
+		}
+		return k, v
 	}
 	return p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
 }

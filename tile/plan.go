@@ -21,6 +21,7 @@ type planKey struct {
 	dimQK, dimV           int
 	k, v                  planRows
 	precision             kernel.Precision
+	integers              bool
 	left, right, offset   int64
 	bottomRight, behind   bool
 	prefix                int
@@ -45,7 +46,7 @@ func (p *Problem) planKey(workers int) planKey {
 	rows := func(t *KV) planRows { return planRows{t.Elem, t.Stride, t.Scale.Stride} }
 	return planKey{
 		workers: workers, batch: p.Batch, heads: p.Heads, kvHeads: p.KVHeads, dimQK: p.DimQK, dimV: p.DimV,
-		k: rows(&p.K), v: rows(&p.V), precision: p.Precision,
+		k: rows(&p.K), v: rows(&p.V), precision: p.Precision, integers: p.Integers,
 		left: m.Left, right: m.Right, offset: m.Offset, bottomRight: m.BottomRight, behind: m.Behind,
 		prefix: m.Prefix, ring: p.Ring, dense: m.dense(), modifies: p.modifies(),
 		decodable: p.ProbMod == nil && p.Record.Base == nil,

@@ -40,7 +40,13 @@ func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	p := &at.problem
 	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(laneGroups), 0
 	if p.integers() { // MultiplyInt8 asks for nothing
-		f.calls = len(laneGroups)
+		f.calls -= len(laneGroups)
+	}
+	if p.integerValues() {
+		f.calls -= len(laneGroups)
+	}
+	if f.calls == 0 {
+		return
 	}
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues

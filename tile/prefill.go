@@ -143,7 +143,9 @@ func (w *workspace) prefillBlock(at *cursor, g *laneGroup, pass pass) {
 	if p.rounds() {
 		w.kv.rounder.weights(at.engine.set, &w.block, g, &c)
 	}
-	if c.half > 0 {
+	if p.integerValues() {
+		w.weigher.accumulate(at, &w.kv, g, &w.block, c.span, mode)
+	} else if c.half > 0 {
 		w.accumulate(at, g, c.low, 0, c.half, mode)
 		w.accumulate(at, g, c.high, c.half, g.lanes, mode)
 	} else {

@@ -22,6 +22,7 @@ type workspace struct {
 	merger    merger
 	prefiller prefiller
 	int8      multiplier
+	weigher   weigher
 	decoder   decoder
 	recorder  recorder
 }
@@ -50,9 +51,12 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	if p.Bias.Given {
 		n += lanes * kernel.KeyBlock
 	}
+	if p.integerValues() {
+		n += weigherFloats(p, lanes)
+	}
 	copies := s.copies(p)
 	if copies {
-		n += e.keyCopySize(p) + copySize(p.DimV) + set.Lanes*p.DimV + cacheLine
+		n += e.keyCopySize(p) + e.valueCopySize(p) + set.Lanes*p.DimV + cacheLine
 	}
 	stages := e.stages(p)
 	if stages {
@@ -98,6 +102,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 			g.tree.nodes[k].partial = partial{take(lanes * p.DimV), take(lanes), take(lanes)}
 		}
 	}
+	if p.integerValues() {
+		w.weigher.reserve(p, lanes, take)
+	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
 	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.rounds()
 	w.kv.k.offAt.forget()
@@ -105,7 +112,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	w.kv.fewer = 0
 	if copies {
 		w.kv.k.floats = take(e.keyCopySize(p))
-		w.kv.v.floats = take(copySize(p.DimV))
+		w.kv.v.floats = take(e.valueCopySize(p))
 		w.kv.copier.floats = take(set.Lanes * p.DimV)
 	}
 	if stages {
@@ -143,6 +150,7 @@ func (w *workspace) release() {
 	w.merger.tree = tree{}
 	w.prefiller.release()
 	w.int8.release()
+	w.weigher.release()
 	w.decoder.release()
 	w.recorder.args.Dst = nil
 }

@@ -60,6 +60,7 @@ type options struct {
 	context, draft            int
 	class                     qkv.Precision
 	inPlace, compare          bool
+	integerValues             bool
 	hadamard                  bool
 	keyMean                   string
 	profile                   string
@@ -116,6 +117,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.BoolVar(&o.hadamard, "hadamard", false, "multiply keys and values of a file's model by a Hadamard matrix, before the cache keeps them")
 	f.StringVar(&o.keyMean, "key-mean", "", "subtract the mean of the keys of the text in `file` from all keys of a file's model")
 	named(f, "class", "class", "of the products by the matrices of a file, and of the attention", classNames[:], &o.class)
+	f.BoolVar(&o.integerValues, "integer-values", false, "with -class int8, multiply values of a cache of int8, q8_0, q4_0 or q4_1 as integers, too")
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -160,6 +162,8 @@ func (o *options) check() error {
 		return errors.New("-compare goes with -perplexity")
 	case o.model == "" && o.class != qkv.PrecisionFloat32:
 		return errors.New("-class goes with -model")
+	case o.integerValues && o.class != qkv.PrecisionInt8:
+		return errors.New("-integer-values goes with -class int8")
 	}
 	s := &o.sampler
 	for _, x := range []struct {

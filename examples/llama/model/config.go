@@ -38,6 +38,7 @@ type Options struct {
 	EmbeddingScale float32 // what embeddings are multiplied by (Gemma); 0 means 1
 	QueryScale     float32 // what scores are multiplied by; 0 means 1/sqrt(dim)
 	Softcap        float32 // of scores (Gemma 2); 0 means none
+	IntegerValues  bool    // attention of class Int8 multiplies values as integers, too
 	LogitCap       float32 // that of logits
 
 	// Rotary is the rotary embedding, without its Dim and MaxPositions, which are the model's, and

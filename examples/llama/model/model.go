@@ -98,8 +98,11 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 				Q: qkv.Linear{W: b.Q.T(), Bias: b.QBias}, K: qkv.Linear{W: b.K.T(), Bias: b.KBias}, V: qkv.Linear{W: b.V.T(), Bias: b.VBias},
 				Heads: w.Heads, KVHeads: w.KVHeads, QNorm: b.QNorm, KNorm: b.KNorm, NormEps: m.eps(), Rotary: global, Precision: class, InPlace: !packed,
 			},
-			Out:       qkv.Linear{W: b.O.T(), Bias: b.OBias},
-			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap, Sinks: b.Sinks, Precision: class},
+			Out: qkv.Linear{W: b.O.T(), Bias: b.OBias},
+			Attention: qkv.Call{
+				Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap, Sinks: b.Sinks, Precision: class,
+				IntegerValues: w.IntegerValues && class == qkv.PrecisionInt8,
+			},
 		}
 		if w.local(i) { // the window is the cache's
 			cfg.Rotary = local

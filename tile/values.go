@@ -1,0 +1,193 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// integerValues reports whether weighted values are products of class Int8: of types of values that have no
+// integers they are those of class Float32.
+func (p *Problem) integerValues() bool {
+	return p.Integers && p.Precision == kernel.PrecisionInt8 && p.V.Elem.Integers()
+}
+
+// A weigher is what a worker needs for weighted values of class Int8: a panel of the weights of a key block, for each
+// group of dims that share a scale by key where few queries are decoded, and otherwise for one at a time.
+type weigher struct {
+	codes, steps, sums *float32 // of the panel: what MultiplyInt8 has as W, Scales and Mins
+
+	halves       []uint16                 // [groups][KeyBlock], of types of blocks
+	scales, mins *float32                 // [groups][KeyBlock], of the values, of types of blocks
+	off          [2 * kernel.KeyBlock]int // bytes to the values of a part of a block whose first ones are not read
+
+	packArgs     kernel.PackInt8Args
+	multiplyArgs kernel.MultiplyInt8Args
+	decodeArgs   kernel.DecodeAccumulateInt8Args
+}
+
+// release drops the references to the caller's memory.
+func (m *weigher) release() { m.packArgs.Factors, m.decodeArgs.V, m.decodeArgs.Off = nil, nil, nil }
+
+// weigherBlocks returns the blocks of all lanes that the panel has room for.
+func weigherBlocks(p *Problem, lanes int) int {
+	return max(lanes, p.V.Elem.Int8Groups(p.DimV)*kernel.MaxDecodeRows) * kernel.KeyBlock / kernel.Int8Block
+}
+
+// weigherFloats returns the float32 values of the buffers.
+func weigherFloats(p *Problem, lanes int) int {
+	n := weigherBlocks(p, lanes)*(kernel.Int8Block/4+2) + 3*cacheLine
+	if p.V.Elem.UnitValues() > 1 {
+		n += p.V.Elem.Int8Groups(p.DimV)*kernel.KeyBlock*5/2 + 3*cacheLine
+	}
+	return n
+}
+
+// reserve lays out the buffers.
+func (m *weigher) reserve(p *Problem, lanes int, take func(n int) *float32) {
+	blocks := weigherBlocks(p, lanes)
+	m.codes, m.steps, m.sums = take(blocks*kernel.Int8Block/4), take(blocks), take(blocks)
+	if p.V.Elem.UnitValues() > 1 {
+		n := p.V.Elem.Int8Groups(p.DimV) * kernel.KeyBlock
+		m.scales, m.mins = take(n), take(n)
+		m.halves = unsafe.Slice((*uint16)(unsafe.Pointer(take(n/2))), n)
+	}
+}
+
+// find finds the scales and the minima of the values [lo, hi) of the block, where they are parts of blocks.
+func (m *weigher) find(at *cursor, v *keyRows, lo, hi int) {
+	if v.kv.Elem.UnitValues() == 1 {
+		return
+	}
+	m.numbers(at, v, lo, hi, 0, m.scales)
+	if v.kv.Elem.HasMin() {
+		m.numbers(at, v, lo, hi, 2, m.mins)
+	}
+}
+
+// numbers makes float32 of a number of binary16 of each block, so many bytes behind its beginning.
+func (m *weigher) numbers(at *cursor, v *keyRows, lo, hi, behind int, dst *float32) {
+	groups, off := v.kv.Elem.Int8Groups(at.problem.DimV), v.offsets(0)
+	for k := lo; k < hi; k++ {
+		row := unsafe.Add(v.base, off[k]+behind)
+		for g := range groups {
+			m.halves[g*kernel.KeyBlock+k] = *(*uint16)(unsafe.Add(row, g*v.kv.Stride[3]))
+		}
+	}
+	for g := range groups {
+		first := g*kernel.KeyBlock + lo
+		at.engine.set.Float16(ptr.At(dst, first), &m.halves[first], hi-lo)
+	}
+}
+
+// pack makes the panel of the weights of the keys [from, to) of the block, of so many lanes, for a group of dims. It
+// is the i-th of those beside each other. from is a multiple of Int8Block.
+func (m *weigher) pack(at *cursor, v *keyRows, i, group int, weights *float32, stride, lanes, from, to int) {
+	a := &m.packArgs
+	first := i * kernel.Int8Blocks(to-from) * lanes
+	a.Q, a.Dim, a.Lanes, a.Stride = weights, to-from, lanes, stride
+	a.Codes, a.Scales = (*byte)(unsafe.Pointer(ptr.At(m.codes, first*kernel.Int8Block/4))), ptr.At(m.steps, first)
+	a.Factors, a.Mins, a.Sums = floatsFrom(v.scale, from), nil, nil
+	if v.kv.Elem.UnitValues() > 1 {
+		a.Factors = ptr.At(m.scales, group*kernel.KeyBlock+from)
+	}
+	if v.kv.Elem.HasMin() {
+		a.Mins, a.Sums = ptr.At(m.mins, group*kernel.KeyBlock+from), ptr.At(m.sums, first)
+	}
+	at.engine.set.PackInt8(a)
+}
+
+// wholeBlocks returns the first key of the block of Int8Block keys that a span begins in, and takes away the weights
+// of those before the span.
+func wholeBlocks(weights *float32, lanes int, keys span) int {
+	first := keys.from &^ (kernel.Int8Block - 1)
+	gone := unsafe.Slice(lane(weights, first, lanes, 0), (keys.from-first)*lanes)
+	for i := range gone {
+		gone[i] = negZero
+	}
+	return first
+}
+
+// accumulate adds the weighted values of the keys of a span of the block for all lanes.
+func (m *weigher) accumulate(at *cursor, kv *keyBlock, g *laneGroup, t *scoreBlock, keys span, mode kernel.UpdateMode) {
+	set, a, e, lanes := at.engine.set, &m.multiplyArgs, at.problem.V.Elem, g.lanes
+	values, row := kv.valueBlocks(at, m), at.engine.blockRow(kernel.KeyBlock)
+	from := wholeBlocks(t.s, lanes, keys)
+	a.RowBytes, a.Depth, a.Halves, a.Groups = row, kernel.Int8Blocks(keys.to-from)*kernel.Int8Block, set.Int8Halves, 1
+	a.W, a.Scales, a.Mins, a.Alpha = (*byte)(unsafe.Pointer(m.codes)), m.steps, nil, nil
+	if e.HasMin() {
+		a.Mins = m.sums
+	}
+	a.Stride, a.Lanes, a.Add = lanes, lanes, mode != kernel.First
+	if mode == kernel.Rescale {
+		a.Alpha = t.softmaxArgs.Alpha
+	}
+	m.packArgs.Signed = false
+	groups := e.Int8Groups(at.problem.DimV)
+	a.Rows = at.problem.DimV / groups
+	for i := range groups {
+		m.pack(at, &kv.v, 0, i, lane(t.s, from, lanes, 0), lanes, lanes, from, keys.to)
+		a.X = (*byte)(unsafe.Add(values, i*a.Rows*row+from/kernel.Int8Block*kernel.Int8BlockBytes(set.Int8Halves)))
+		a.C = lane(g.o, i*a.Rows, lanes, 0)
+		set.MultiplyInt8(a)
+	}
+}
+
+// decode adds the weighted values of the keys of a span of the block, of lane groups that decode.
+func (m *weigher) decode(at *cursor, d *decoder, v *keyRows, laneGroups []laneGroup, keys span) {
+	first := 0
+	for i := range laneGroups {
+		first = wholeBlocks(d.block[i].scores, laneGroups[i].lanes, keys)
+	}
+	v.find(at, laneGroups[0].head)
+	for from := first; from < keys.to; from += v.order.step {
+		to := min(from+v.order.step, keys.to)
+		for i := range laneGroups {
+			g, b := &laneGroups[i], &d.block[i]
+			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
+				v.toHead(at, head)
+				m.decodeHead(at, v, g, b, row, span{from: max(from, keys.from), to: to}, from > first, to < keys.to)
+			}
+		}
+	}
+}
+
+// decodeHead adds the weighted values of some keys for the rows of a KV head from one on: to the sums of the block
+// so far if there are some, and for those to come if there are.
+func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupBlock, row int, keys span, some, more bool) {
+	a, set, e, dim := &m.decodeArgs, at.engine.set, v.kv.Elem, at.problem.DimV
+	from := keys.from &^ (kernel.Int8Block - 1)
+	a.V, a.Off, a.Elem, a.Keys, a.Dim = v.base, v.offsets(from), e, keys.to-from, dim
+	if from < keys.from { // keys before the span are not read
+		m.off = *a.Off
+		for k := range keys.from - from {
+			m.off[k] = m.off[keys.from-from]
+		}
+		a.Off = &m.off
+	}
+	// The lanes of the rows, in whole vectors.
+	lane0 := row / set.Vec * set.Vec
+	lanes := roundUp(row+g.rowsPerKV-lane0, set.Vec)
+	m.find(at, v, keys.from, keys.to)
+	m.packArgs.Signed = true
+	for i := range e.Int8Groups(dim) {
+		m.pack(at, v, i, i, lane(b.scores, from, g.lanes, lane0), g.lanes, lanes, from, keys.to)
+	}
+	a.Codes = (*int8)(unsafe.Pointer(ptr.At(m.codes, row-lane0)))
+	a.Scales, a.Mins = ptr.At(m.steps, row-lane0), nil
+	if e.HasMin() {
+		a.Mins = ptr.At(m.sums, row-lane0)
+	}
+	a.Blocks, a.Lanes, a.Rows = kernel.Int8Blocks(a.Keys), lanes, g.rowsPerKV
+	a.From, a.To = nil, nil
+	sums := lane(b.sums, row, dim, 0)
+	if some {
+		a.From = sums
+	}
+	if more {
+		a.To = sums
+	}
+	a.O, a.OStride, a.Alpha, a.Mode = lane(g.chunk, row, dim, 0), dim, ptr.At(b.alpha, row), b.mode
+	set.DecodeAccumulateInt8(a)
+}
