@@ -32,6 +32,21 @@ func formatClass(c qkv.Precision) string {
 	return className(c)
 }
 
+// parseIntegers reads the int8 that has values multiplied as integers.
+func parseIntegers(text string) (bool, error) {
+	if text != className(qkv.PrecisionInt8) {
+		return false, fmt.Errorf("%q is not %s", text, className(qkv.PrecisionInt8))
+	}
+	return true, nil
+}
+
+func formatIntegers(on bool) string {
+	if !on {
+		return ""
+	}
+	return className(qkv.PrecisionInt8)
+}
+
 // inClass is what a path says of a class.
 func inClass(c qkv.Precision) string {
 	if c == qkv.PrecisionFloat32 {
@@ -43,13 +58,21 @@ func inClass(c qkv.Precision) string {
 // integers reports whether scores are products of integers.
 func (s Shape) integers() bool { return s.Precision == qkv.PrecisionInt8 && s.KV.K.Integers() }
 
+// integerValues reports whether weighted values are products of integers.
+func (s Shape) integerValues() bool {
+	return s.Precision == qkv.PrecisionInt8 && s.IntegerValues && s.KV.V.Integers()
+}
+
 // mixedPeak is the peak of as many operations of class Int8 as of Float32.
 const mixedPeak = "Int8 and Float32"
 
 // peakName is what the peak of a shape is called in a record. Half the operations of class Int8 are those of values,
-// in float32; class BFloat16 multiplies as float32.
+// in float32 unless these are multiplied as integers, too; class BFloat16 multiplies as float32.
 func (s Shape) peakName() string {
-	if s.integers() {
+	switch keys, values := s.integers(), s.integerValues(); {
+	case keys && values:
+		return qkv.PrecisionInt8.String()
+	case keys || values:
 		return mixedPeak
 	}
 	return ""
@@ -68,6 +91,32 @@ func NewMixedPeak(set *kernel.Set) *Peak {
 		set.PeakInt8(rounds * ints)
 		set.Peak(rounds * floats)
 	}, ints*set.PeakInt8Ops+floats*set.PeakFLOPs)
+}
+
+// addIntegerError adds to a row what quantising the weights, which sum to 1, may cost in blocks of 32 keys: half a step
+// of a 127th of the largest weight times its scale, for each integer.
+func (o *Operands) addIntegerError(r *ReferenceRow, keys []referenceKey, weights []float64) {
+	const values = kernel.BlockValues
+	for first := 0; first < len(keys); {
+		end := first
+		for end < len(keys) && keys[end].index/kernel.Int8Block == keys[first].index/kernel.Int8Block {
+			end++
+		}
+		for d := 0; d < o.Shape.DimV; d += values {
+			most := 0.0
+			for j := first; j < end; j++ {
+				scale, _ := o.V.integer(keys[j].row, d)
+				most = max(most, weights[j]*math.Abs(scale))
+			}
+			for j := first; j < end; j++ {
+				for i := d; i < min(d+values, o.Shape.DimV); i++ {
+					_, q := o.V.integer(keys[j].row, i)
+					r.OutBound[i] += most / 254 * (1 + 1e-4) * math.Abs(q)
+				}
+			}
+		}
+		first = end
+	}
 }
 
 // scoreError returns how far the class of a shape may have a score be from that of the query and the key, before it

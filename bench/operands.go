@@ -121,16 +121,16 @@ func (o *Operands) Spoil() {
 func (o *Operands) Call() *qkv.Call {
 	s := o.Shape
 	c := &qkv.Call{
-		Precision: s.Precision,
-		Q:         viewOf(o.Q, o.q, s.DimQK),
-		Out:       viewOf(o.Out, o.q, s.DimV),
-		LSE:       o.LSE,
-		Mask:      o.mask(),
-		Softcap:   float32(s.Values.Softcap),
-		ALiBi:     o.ALiBi,
-		Sinks:     o.Sinks,
-		CuLensQ:   o.tokens,
-		Tables:    o.tables,
+		Precision: s.Precision, IntegerValues: s.IntegerValues,
+		Q:       viewOf(o.Q, o.q, s.DimQK),
+		Out:     viewOf(o.Out, o.q, s.DimV),
+		LSE:     o.LSE,
+		Mask:    o.mask(),
+		Softcap: float32(s.Values.Softcap),
+		ALiBi:   o.ALiBi,
+		Sinks:   o.Sinks,
+		CuLensQ: o.tokens,
+		Tables:  o.tables,
 	}
 	c.K, c.KScale = o.K.views(o.kv)
 	c.V, c.VScale = o.V.views(o.kv)

@@ -71,7 +71,8 @@ type Run struct {
 	DType   string `json:"dtype"` // of queries and output, or of all matrices
 
 	// Precision is the numerical class of a product, "" for Float32. PeakGFLOPS is that of its instructions. Of an
-	// attention of class Int8 it is "Int8 and Float32": PeakGFLOPS is then that of as many operations of either.
+	// attention of class Int8 it is "Int8 and Float32": PeakGFLOPS is then that of as many operations of either. It
+	// is "Int8" where values are integers, too.
 	Precision string `json:"precision,omitempty"`
 
 	// Samples of so many calls each were taken in rounds, between bursts of the peak.

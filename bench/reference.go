@@ -19,6 +19,8 @@ type ReferenceRow struct {
 // A referenceKey is a key that a row attends, or the sink of its head, which has no value.
 type referenceKey struct {
 	value []float32
+	index int // in its sequence
+	row   int // of V
 	score float64
 	error float64 // of the score, at most
 }
@@ -49,7 +51,7 @@ type referenceKey struct {
 //     Σ w(η+ρ)|v|, l by Σ wη + ρ, and 1/l and the product by it round: 2u|out|.
 //   - LSE = m + ln l errs by the relative error of l and one rounding.
 //
-// What a class rounds besides is added, see Shape.scoreError.
+// What a class rounds besides is added, see Shape.scoreError and addIntegerError.
 //
 // Keys and values are the numbers that their type stores: how they were rounded to it
 // does not count. Products of two such terms, and weights below 2^-126, are allowed for by a hundredth
@@ -98,8 +100,13 @@ func (o *Operands) reference(ctx context.Context, batch, head, query int) Refere
 		rounds = 2.0 / (1 << 8)
 	}
 	sumError := rho
+	for j := range weight {
+		weight[j] /= sum
+	}
+	if s.integerValues() {
+		o.addIntegerError(&r, keys[:attended], weight)
+	}
 	for j, w := range weight {
-		w /= sum
 		sumError += w * relative[j]
 		for i, x := range keys[j].value {
 			r.Out[i] += w * float64(x)
@@ -151,6 +158,8 @@ func (o *Operands) referenceKeys(ctx context.Context, p *pairs, batch, head, que
 			}
 			k := referenceKey{
 				value: o.V.row(row, nil),
+				index: j,
+				row:   row,
 				score: scale * dot,
 				error: scale * (float64(s.DimQK+3)*unit*abs + s.scoreError(q, key)),
 			}

@@ -103,9 +103,12 @@ func (r *Runner) peakOf(w Work) *Peak {
 	w.describe(&run)
 	p := r.peaks[run.Precision]
 	if p == nil {
-		if x, _ := w.(Product); run.Precision == mixedPeak {
+		switch x, _ := w.(Product); run.Precision {
+		case mixedPeak:
 			p = NewMixedPeak(r.set)
-		} else {
+		case kernel.PrecisionInt8.String():
+			p = NewPeakOf(r.set, kernel.PrecisionInt8)
+		default:
 			p = NewPeakOf(r.set, kernel.Precision(x.Precision))
 		}
 		r.peaks[run.Precision] = p

@@ -254,6 +254,23 @@ func (t *Tensor) row(row int, to []float32) []float32 {
 	return to
 }
 
+// integer returns the scale of element i of a row of a type of integers, and its integer.
+func (t *Tensor) integer(row, i int) (scale, q float64) {
+	at := row*t.dim + i
+	switch t.elem {
+	case kernel.Int8:
+		return float64(t.Scale[row]), float64(t.Int8[at])
+	case kernel.Q8_0:
+		b := &t.Q8_0[at/kernel.BlockValues]
+		return fromFloat16(qkv.Float16(b.Scale)), float64(b.Quants[i%kernel.BlockValues])
+	case kernel.Q4_0:
+		b := &t.Q4_0[at/kernel.BlockValues]
+		return fromFloat16(qkv.Float16(b.Scale)), code(&b.Quants, i%kernel.BlockValues) - 8
+	}
+	b := &t.Q4_1[at/kernel.BlockValues]
+	return fromFloat16(qkv.Float16(b.Scale)), code(&b.Quants, i%kernel.BlockValues)
+}
+
 // views returns a view of the elements, as layout makes it of them, and one of the scales if
 // there are any.
 func (t *Tensor) views(l layout) (elements, scales qkv.View) {
