@@ -73,12 +73,12 @@
 //
 // # Numerical contract
 //
-//   - Same bits: a result depends on its row's query, keys, values, mask and what
-//     changes its scores only. Every kernel set, number of workers, batch, chunking of
-//     the queries and place of the keys gives it bit for bit, prefill as decoding, and an
-//     element of a product comes from its row and column alone. (A NaN is a NaN; its payload
-//     may differ.)
-//   - The error against exact arithmetic is that of float32: products are fused,
+//   - Same bits, within a numerical class ([Precision]): a result depends on its row's query,
+//     keys, values, mask and what changes its scores only. Every kernel set, number of workers,
+//     batch, chunking of the queries and place of the keys gives it bit for bit, prefill as
+//     decoding, and an element of a product comes from its row and column alone. (A NaN is a NaN;
+//     its payload may differ.)
+//   - The error against exact arithmetic, in class Float32, is that of float32: products are fused,
 //     sums over keys go in blocks of 128, chunks of 1,024 and a tree of chunks, those of
 //     matrix products in parts of 256, exp2 is within 1 ulp. Keys and values are the numbers that their type
 //     holds.
