@@ -29,6 +29,8 @@ var splitters = map[string]struct {
 	"qwen2":            {split: by(llama3(1))},
 	"deepseek-r1-qwen": {split: by(llama3(1))},
 	"stablelm2":        {split: by(llama3(1))},
+	"gpt-4o":           {split: by(o200k)},
+	"llama4":           {split: by(o200k)},
 }
 
 // by returns the splitter of a function that returns how long the piece is that a text begins with.
@@ -176,7 +178,6 @@ func gpt2(text string) int {
 
 // llama3 is (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 func llama3(digits int) func(text string) int {
-	newline := func(_ class, r rune) bool { return r == '\r' || r == '\n' }
 	return func(text string) int {
 		if n := contraction(text, true); n > 0 {
 			return n
@@ -187,32 +188,97 @@ func llama3(digits int) func(text string) int {
 		case first == letter:
 			return all(text, letter)
 		case first == number:
-			n := 0
-			for range digits {
-				if kind, size := kindOf(text[n:]); kind == number {
-					n += size
-				}
-			}
-			return n
+			return numbers(text, digits)
 		case second == letter && text[0] != '\r' && text[0] != '\n':
 			return size + all(text[size:], letter)
 		}
-		at := 0
-		if text[0] == ' ' {
-			at = 1
+		return signs(text, newline)
+	}
+}
+
+func newline(_ class, r rune) bool { return r == '\r' || r == '\n' }
+
+// numbers is \p{N}{1,most}, or 0.
+func numbers(text string, most int) (n int) {
+	for range most {
+		if kind, size := kindOf(text[n:]); kind == number {
+			n += size
 		}
-		if n := at + all(text[at:], other); n > at {
-			return n + run(text[n:], newline)
+	}
+	return n
+}
+
+// signs is  ?[^\s\p{L}\p{N}]+[behind]*|\s*[\r\n]+|\s+(?!\S)|\s+
+func signs(text string, behind func(class, rune) bool) int {
+	at := 0
+	if text[0] == ' ' {
+		at = 1
+	}
+	if n := at + all(text[at:], other); n > at {
+		return n + run(text[n:], behind)
+	}
+	last := 0 // behind the last end of a line in the white space
+	for i, r := range text[:all(text, white)] {
+		if newline(white, r) {
+			last = i + 1
 		}
-		last := 0 // behind the last end of a line in the white space
-		for i, r := range text[:all(text, white)] {
-			if newline(white, r) {
-				last = i + 1
+	}
+	if last > 0 {
+		return last
+	}
+	return spaces(text)
+}
+
+// o200k is, with U for [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], L for [\p{Ll}\p{Lm}\p{Lo}\p{M}] and C for
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)?,
+//
+//	[^\r\n\p{L}\p{N}]?U*L+C|[^\r\n\p{L}\p{N}]?U+L*C|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
+func o200k(text string) int {
+	first, size := kindOf(text)
+	before := size // of the sign before a word
+	if first == letter || first == number || text[0] == '\r' || text[0] == '\n' {
+		before = 0
+	}
+	for _, word := range [...]func(text string) int{capitalised, capitals} {
+		for _, at := range [...]int{before, 0} {
+			if n := word(text[at:]); n > 0 {
+				n += at
+				return n + contraction(text[n:], true)
 			}
 		}
-		if last > 0 {
-			return last
-		}
-		return spaces(text)
 	}
+	if n := numbers(text, 3); n > 0 {
+		return n
+	}
+	return signs(text, func(kind class, r rune) bool { return newline(kind, r) || r == '/' })
+}
+
+// Letters with a case, and those without, which count as both.
+func isUpper(_ class, r rune) bool { return unicode.In(r, unicode.Lu, unicode.Lt) || isCaseless(r) }
+func isLower(_ class, r rune) bool { return unicode.Is(unicode.Ll, r) || isCaseless(r) }
+func isCaseless(r rune) bool       { return unicode.In(r, unicode.Lm, unicode.Lo, unicode.M) }
+
+// capitalised is U*L+ of o200k, or 0.
+func capitalised(text string) int {
+	n := run(text, isUpper)
+	if more := run(text[n:], isLower); more > 0 {
+		return n + more
+	}
+	for n > 0 { // back to a letter that is both
+		r, size := utf8.DecodeLastRuneInString(text[:n])
+		if isCaseless(r) {
+			return n
+		}
+		n -= size
+	}
+	return 0
+}
+
+// capitals is U+L* of o200k, or 0.
+func capitals(text string) int {
+	n := run(text, isUpper)
+	if n > 0 {
+		n += run(text[n:], isLower)
+	}
+	return n
 }

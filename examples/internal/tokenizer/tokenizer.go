@@ -93,6 +93,11 @@ func fromGGUF(f *gguf.File) (*Tokenizer, error) {
 			t.ends[id] = true
 		}
 	}
+	if a, ok := t.ids["<|return|>"]; ok { // of gpt-oss, in which <|end|> ends a message, and others follow
+		if b, ok := t.ids["<|call|>"]; ok {
+			t.ends = map[int32]bool{a: true, b: true}
+		}
+	}
 	if t.EOS != none {
 		t.ends[t.EOS] = true
 	}

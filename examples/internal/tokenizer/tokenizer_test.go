@@ -71,6 +71,11 @@ func TestSplit(t *testing.T) {
 		{"qwen2", "a 123 ٣٤", "a| |1|2|3| |٣|٤"},
 		{"qwen2", "日本 é\xffx", "日本| é|\xffx"},
 		{"qwen2", "'REal 'x", "'RE|al| '|x"},
+		{"gpt-4o", "HelloWorld don't I'LL HTTPServer x//\n/a", "Hello|World| don't| I'LL| HTTPServer| x|//\n/|a"}, // by Python's regex
+		{"gpt-4o", "日本語Text ABC日本 aB'sC'd", "日本語Text| ABC日本| a|B's|C'd"},
+		{"gpt-4o", "12345 a1B2", "123|45| a|1|B|2"},
+		{"gpt-4o", "e\u0301E\u0301 \u0301a  \u0301", "e\u0301|E\u0301| \u0301a| | \u0301"},
+		{"gpt-4o", "http://a.b/c\n/d !!!/\r\n/x", "http|://|a|.b|/c|\n|/d| !!!/\r\n/|x"},
 	} {
 		var got []string
 		for piece := range splitters[c.pre].split(c.text) {
@@ -196,6 +201,30 @@ func TestErrors(t *testing.T) {
 	} {
 		if x, err := FromGGUF(c.file); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, %v, want %q", x, err, c.want)
+		}
+	}
+}
+
+// TestEnds: a message of gpt-oss does not end its text.
+func TestEnds(t *testing.T) {
+	for want, tokens := range map[string][]string{
+		"1 2":   {"a", "<|end|>", "<|im_end|>", "<|return|>"},
+		"0 2 3": {"<|return|>", "<|end|>", "<|call|>", "b"},
+	} {
+		merges := ggufbuild.Key{Name: "tokenizer.ggml.merges", Value: []string{"a b"}}
+		eos := ggufbuild.Key{Name: "tokenizer.ggml.eos_token_id", Value: uint32(want[len(want)-1] - '0')}
+		x, err := FromGGUF(small(t, "gpt2", "gpt-4o", tokens, []int32{3, 3, 3, 3}, merges, eos))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i := range tokens {
+			if x.IsEnd(int32(i)) {
+				got = append(got, fmt.Sprint(i))
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%q: ends are %s, want %s", tokens, s, want)
 		}
 	}
 }

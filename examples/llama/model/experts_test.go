@@ -178,3 +178,17 @@ func TestExpertWorkers(t *testing.T) {
 		}
 	}
 }
+
+// TestGoldenExperts: models with experts have the same bits of logits on every set and every architecture.
+func TestGoldenExperts(t *testing.T) {
+	for hash, c := range map[string]Config{"181c101c35bcb84c": likeQwen2MoE(), "bc25662c2882ed5f": likeGPTOSS()} {
+		tokens := randomTokens(20, c.Vocab, 1)
+		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
+			m, _ := newModel(t, cfg, c)
+			e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 2})
+			if got := hashOf(read(e, e.Cache.NewSequence(), tokens, len(tokens))); got != hash {
+				t.Errorf("hash %s, want %s", got, hash)
+			}
+		})
+	}
+}

@@ -148,26 +148,28 @@ var goldenTiny = []struct {
 	{"safetensors", qkv.PrecisionBFloat16, qkv.TypeBFloat16, "7eb2ed4a49024c7d"},
 }
 
+// hashOf returns a hash of the bits of numbers.
+func hashOf(x []float32) string {
+	h := sha256.New()
+	var b [4]byte
+	for _, v := range x {
+		binary.LittleEndian.PutUint32(b[:], math.Float32bits(v))
+		h.Write(b[:])
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:8])
+}
+
 // TestGoldenTiny: the model has the same bits of logits on every set, beside other texts and in chunks of any size.
 func TestGoldenTiny(t *testing.T) {
 	const n = 20 // across a page, and few enough for an emulated CPU
 	tokens := readReference("testdata/tiny.json")["gguf"].Tokens[:n]
-	hash := func(x []float32) string {
-		h := sha256.New()
-		var b [4]byte
-		for _, v := range x {
-			binary.LittleEndian.PutUint32(b[:], math.Float32bits(v))
-			h.Write(b[:])
-		}
-		return fmt.Sprintf("%x", h.Sum(nil)[:8])
-	}
 	for _, c := range goldenTiny {
 		w := tiny(t, c.file)
 		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
 			m := tinyModel(cfg, w, c.class, true)
 			e := newEngine(t, m, EngineConfig{Type: c.kv, PageTokens: 16, Pages: 4})
 			check := func(what string, logits []float32) {
-				if got := hash(logits); got != c.hash {
+				if got := hashOf(logits); got != c.hash {
 					t.Errorf("%s, class %v, cache %v, %s: hash %s, want %s", c.file, c.class, c.kv, what, got, c.hash)
 				}
 			}
