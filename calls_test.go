@@ -430,7 +430,7 @@ func TestCallsDivide(t *testing.T) {
 			}},
 			{"DecodeAccumulateInt8", func(generic bool, out, _, _ *float32) {
 				a := &kernel.DecodeAccumulateInt8Args{
-					V: raw, Off: bytes, Elem: kernel.Q4_1, Keys: keys, Dim: dim, Codes: (*int8)(unsafe.Pointer(&packed[0])), Scales: &data[0], Mins: &data[dim],
+					V: raw, Off: bytes, Elem: kernel.Q4_1, Keys: kernel.Int8Block, Dim: dim, Codes: (*int8)(unsafe.Pointer(&packed[0])), Scales: &data[0], Mins: &data[dim],
 					Blocks: 1, Lanes: 3, Rows: 3, O: out, OStride: dim, Alpha: &alpha[0], Mode: kernel.Rescale,
 				}
 				either(t, generic, decodeAccumulateInt8Generic, set.DecodeAccumulateInt8, a)

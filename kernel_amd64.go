@@ -51,7 +51,7 @@ var avx512amxSet = kernel.Set{
 	DecodeScores:         decodeScoresAVX512,
 	DecodeAccumulate:     decodeAccumulateAVX512,
 	DecodeScoresInt8:     decodeScoresInt8AVX512VNNI,
-	DecodeAccumulateInt8: decodeAccumulateInt8With(decodeAccumulateInt8AVX512VNNI),
+	DecodeAccumulateInt8: decodeAccumulateInt8AVX512VNNI,
 	Multiply:             multiplyAVX512,
 	MultiplyFew:          multiplyFewWith(multiplyFewAVX512),
 	Combine:              combineAVX512,
@@ -116,7 +116,7 @@ var avx512bf16Set = kernel.Set{
 	DecodeScores:         decodeScoresAVX512,
 	DecodeAccumulate:     decodeAccumulateAVX512,
 	DecodeScoresInt8:     decodeScoresInt8AVX512VNNI,
-	DecodeAccumulateInt8: decodeAccumulateInt8With(decodeAccumulateInt8AVX512VNNI),
+	DecodeAccumulateInt8: decodeAccumulateInt8AVX512VNNI,
 	Multiply:             multiplyAVX512,
 	MultiplyFew:          multiplyFewWith(multiplyFewAVX512),
 	Combine:              combineAVX512,
@@ -181,7 +181,7 @@ var avx512vnniSet = kernel.Set{
 	DecodeScores:         decodeScoresAVX512,
 	DecodeAccumulate:     decodeAccumulateAVX512,
 	DecodeScoresInt8:     decodeScoresInt8AVX512VNNI,
-	DecodeAccumulateInt8: decodeAccumulateInt8With(decodeAccumulateInt8AVX512VNNI),
+	DecodeAccumulateInt8: decodeAccumulateInt8AVX512VNNI,
 	Multiply:             multiplyAVX512,
 	MultiplyFew:          multiplyFewWith(multiplyFewAVX512),
 	Combine:              combineAVX512,
@@ -245,7 +245,7 @@ var avx512Set = kernel.Set{
 	DecodeScores:         decodeScoresAVX512,
 	DecodeAccumulate:     decodeAccumulateAVX512,
 	DecodeScoresInt8:     decodeScoresInt8AVX512,
-	DecodeAccumulateInt8: decodeAccumulateInt8With(decodeAccumulateInt8AVX512),
+	DecodeAccumulateInt8: decodeAccumulateInt8AVX512,
 	Multiply:             multiplyAVX512,
 	MultiplyFew:          multiplyFewWith(multiplyFewAVX512),
 	Combine:              combineAVX512,
@@ -310,7 +310,7 @@ var avxvnniSet = kernel.Set{
 	DecodeScores:         decodeScoresAVX2,
 	DecodeAccumulate:     decodeAccumulateAVX2,
 	DecodeScoresInt8:     decodeScoresInt8AVXVNNI,
-	DecodeAccumulateInt8: decodeAccumulateInt8With(decodeAccumulateInt8AVXVNNI),
+	DecodeAccumulateInt8: decodeAccumulateInt8AVXVNNI,
 	Multiply:             multiplyAVX2,
 	MultiplyFew:          multiplyFewWith(multiplyFewAVX2),
 	Combine:              combineAVX2,
@@ -374,7 +374,7 @@ var avx2Set = kernel.Set{
 	DecodeScores:         decodeScoresAVX2,
 	DecodeAccumulate:     decodeAccumulateAVX2,
 	DecodeScoresInt8:     decodeScoresInt8AVX2,
-	DecodeAccumulateInt8: decodeAccumulateInt8With(decodeAccumulateInt8AVX2),
+	DecodeAccumulateInt8: decodeAccumulateInt8AVX2,
 	Multiply:             multiplyAVX2,
 	MultiplyFew:          multiplyFewWith(multiplyFewAVX2),
 	Combine:              combineAVX2,
@@ -426,7 +426,7 @@ func peakBFloat16AVX512BF16(n int)
 //go:noescape
 func decodeScoresInt8AVX512VNNI(a *kernel.DecodeScoresInt8Args)
 
-// decodeAccumulateInt8AVX512VNNI is decodeAccumulateInt8Generic where Elem is Int8 or Q8_0.
+// decodeAccumulateInt8AVX512VNNI is decodeAccumulateInt8Generic.
 //
 //go:noescape
 func decodeAccumulateInt8AVX512VNNI(a *kernel.DecodeAccumulateInt8Args)
@@ -524,7 +524,7 @@ func decodeAccumulateAVX512(a *kernel.DecodeAccumulateArgs)
 //go:noescape
 func decodeScoresInt8AVX512(a *kernel.DecodeScoresInt8Args)
 
-// decodeAccumulateInt8AVX512 is decodeAccumulateInt8Generic where Elem is Int8 or Q8_0.
+// decodeAccumulateInt8AVX512 is decodeAccumulateInt8Generic.
 //
 //go:noescape
 func decodeAccumulateInt8AVX512(a *kernel.DecodeAccumulateInt8Args)
@@ -663,7 +663,7 @@ func readAVX512(p *float32, n int) float32
 //go:noescape
 func decodeScoresInt8AVXVNNI(a *kernel.DecodeScoresInt8Args)
 
-// decodeAccumulateInt8AVXVNNI is decodeAccumulateInt8Generic where Elem is Int8 or Q8_0.
+// decodeAccumulateInt8AVXVNNI is decodeAccumulateInt8Generic.
 //
 //go:noescape
 func decodeAccumulateInt8AVXVNNI(a *kernel.DecodeAccumulateInt8Args)
@@ -761,7 +761,7 @@ func decodeAccumulateAVX2(a *kernel.DecodeAccumulateArgs)
 //go:noescape
 func decodeScoresInt8AVX2(a *kernel.DecodeScoresInt8Args)
 
-// decodeAccumulateInt8AVX2 is decodeAccumulateInt8Generic where Elem is Int8 or Q8_0.
+// decodeAccumulateInt8AVX2 is decodeAccumulateInt8Generic.
 //
 //go:noescape
 func decodeAccumulateInt8AVX2(a *kernel.DecodeAccumulateInt8Args)

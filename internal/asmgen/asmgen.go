@@ -66,7 +66,7 @@ var emitters = []emitter{
 	{field: "DecodeScores", emit: decodeScores},
 	{field: "DecodeAccumulate", emit: decodeAccumulate},
 	{field: "DecodeScoresInt8", emit: decodeScoresInt8, of: hasDot4},
-	{field: "DecodeAccumulateInt8", emit: decodeAccumulateInt8, of: hasBytePairs, where: "Elem is Int8 or Q8_0"},
+	{field: "DecodeAccumulateInt8", emit: decodeAccumulateInt8, of: hasBytePairs},
 	{field: "Multiply", emit: multiply},
 	{field: "MultiplyFew", emit: multiplyFew, where: "ColStride is 1"},
 	{field: "Combine", emit: combine},

@@ -89,7 +89,7 @@ func (a *int8Adder) slot(at int) string { return mem(a.local, at) }
 // VPMADDUBSW.
 func hasBytePairs(arch *Arch) bool { return arch.Dot4 != nil || arch.DotHalves != nil }
 
-// decodeAccumulateInt8 writes DecodeAccumulateInt8 for types of 8 bits.
+// decodeAccumulateInt8 writes DecodeAccumulateInt8.
 func decodeAccumulateInt8(arch *Arch) *Func {
 	f := newFunc(arch, "decodeAccumulateInt8", reflect.TypeFor[kernel.DecodeAccumulateInt8Args](), decodeAccumulateInt8Formula)
 	a := &int8Adder{
@@ -106,7 +106,7 @@ func decodeAccumulateInt8(arch *Arch) *Func {
 	a.wholeQuads()
 	f.loadBytes("Lanes", a.stride)
 	a.findSigns()
-	f.byElemAs([]kernel.Elem{kernel.Int8, kernel.Q8_0}, "", a.n, func(e kernel.Elem) {
+	f.byElemAs(integerElems(), "", a.n, func(e kernel.Elem) {
 		a.elem = e
 		a.emit()
 	})
@@ -159,7 +159,7 @@ func (a *int8Adder) wholeQuads() {
 	a.Op(a.Mov, from, a.slot(addOff))
 }
 
-// findSigns sets addSigned.
+// findSigns sets addSigned for types of 8 bits.
 func (a *int8Adder) findSigns() {
 	m := a.vectors("signs:")
 	all, v := m.one("all codes"), m.one("codes of four keys")
@@ -185,6 +185,7 @@ func (a *int8Adder) findSigns() {
 	a.Op(a.Mov, 1, groups)
 	a.load("Elem", a.tmp)
 	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Int8)), "groups")
+	a.Branch(a.Func, a.tmp, "NE", imm(int(kernel.Q8_0)), "signsFound")
 	a.load("Dim", groups)
 	a.Op("SHRQ", 5, groups)
 	a.Label("groups")
@@ -216,10 +217,14 @@ func (a *int8Adder) findSigns() {
 		a.Op("VPMOVMSKB", all, a.tmp)
 	}
 	a.Op(a.Mov, a.tmp, a.slot(addSigned))
+	a.Label("signsFound")
 }
 
 // passDims returns the dims of a pass.
 func (a *int8Adder) passDims() int { return a.Bytes() }
+
+// fourBits reports whether values are codes of 4 bits. They have no sign, and their weights may have one.
+func (a *int8Adder) fourBits() bool { return a.elem == kernel.Q4_0 || a.elem == kernel.Q4_1 }
 
 // twoBlocks reports whether a vector has dims of two blocks.
 func (a *int8Adder) twoBlocks() bool { return a.elem != kernel.Int8 && a.passDims() > kernel.Int8Block }
@@ -277,9 +282,13 @@ func (a *int8Adder) emit() {
 		a.groupBytes(a.group)
 		a.Label(a.name("OneBlock"))
 	}
-	variants := []struct{ part, signed bool }{{false, false}, {false, true}}
+	type variant struct{ part, signed bool }
+	variants := []variant{{}}
+	if !a.fourBits() {
+		variants = append(variants, variant{signed: true})
+	}
 	if a.elem == kernel.Int8 {
-		variants = append(variants, struct{ part, signed bool }{true, false}, struct{ part, signed bool }{true, true})
+		variants = append(variants, variant{part: true}, variant{part: true, signed: true})
 		a.Op(a.Mov, a.slot(addDims), a.tmp)
 		a.part = true
 		partRows := a.name("Rows")
@@ -304,8 +313,10 @@ func (a *int8Adder) emit() {
 			a.signed = true
 			signed := a.name("Rows")
 			a.signed = false
-			a.Op("CMPQ", a.slot(addSigned), 0)
-			a.Op("JNE", signed)
+			if !a.fourBits() {
+				a.Op("CMPQ", a.slot(addSigned), 0)
+				a.Op("JNE", signed)
+			}
 			a.Op(a.Mov, a.slot(addRows), a.tmp)
 			for r := 1; r < most; r++ {
 				a.Branch(a.Func, a.tmp, "EQ", imm(r), a.name("Rows%d", r))
@@ -432,8 +443,19 @@ func (a *int8Adder) tile() {
 		a.Op(a.Mov, a.slot(addQuads), a.n)
 		a.Op(a.Mov, a.slot(addBlockOff), a.off)
 		a.Op(a.Mov, a.slot(addCodes), a.codes)
-		for _, v := range sums {
-			a.Zero(a.Func, v)
+		if a.elem == kernel.Q4_0 {
+			a.lessEights(half)
+			a.Op(a.Mov, a.slot(addQuads), a.n)
+			a.Op(a.Mov, a.slot(addCodes), a.codes)
+		} else {
+			for _, v := range sums {
+				a.Zero(a.Func, v)
+			}
+		}
+		if !a.wholeLines() {
+			a.Op(a.Mov, a.slot(addDims), a.upper)
+			a.Op(a.And, kernel.Int8Block, a.upper)
+			a.Op("SHRQ", 1, a.upper)
 		}
 		loop := a.name("%dKeys%d", a.rows, half)
 		a.Loop(loop)
@@ -452,6 +474,30 @@ func (a *int8Adder) tile() {
 		a.Op(a.Add, a.stride, a.codes)
 		a.Countdown(a.n, loop)
 		a.addSums(half)
+	}
+}
+
+// lessEights sets the sums of integers to -8 times the codes of the rows.
+func (a *int8Adder) lessEights(half int) {
+	eights, zero := a.dims[0], a.dims[1]
+	a.Op(a.Load, a.patternAt(0x08080808), eights)
+	for _, acc := range a.acc {
+		a.Zero(a.Func, acc[0])
+	}
+	loop := a.name("%dEights%d", a.rows, half)
+	a.Loop(loop)
+	for r, acc := range a.acc {
+		a.broadcast(r)
+		a.dot(eights, acc[0], "")
+	}
+	a.Op(a.Add, a.stride, a.codes)
+	a.Countdown(a.n, loop)
+	a.Zero(a.Func, zero)
+	for _, acc := range a.acc {
+		a.Op("VPSUBD", acc[0], zero, acc[0])
+		for _, v := range acc[1:] {
+			a.Op(a.Copy, acc[0], v)
+		}
 	}
 }
 
@@ -487,6 +533,18 @@ var unpackBW = interleave{"VPUNPCKLBW", "VPUNPCKHBW"}
 func (a *int8Adder) loadDims(key int, v Vec) {
 	addr := a.AddressOf(a.Func, a.v, a.k[key], quantsOf(a.elem))
 	switch {
+	case a.fourBits():
+		// Lower codes are the first 16 dims, and upper ones the others.
+		broadcast, and := "VBROADCASTI128", "VPAND"
+		if a.twoBlocks() {
+			broadcast, and = "VBROADCASTI32X4", "VPANDD"
+		}
+		a.Op(broadcast, addr, v)
+		if a.twoBlocks() {
+			a.Op(broadcast, a.AddressOf(a.Func, a.upper, a.k[key], quantsOf(a.elem)), maskUpper, v)
+		}
+		a.Op("VPSRLVD", a.symbol("upperCodes", 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4)+"(SB)", v, v)
+		a.Op(and, a.patternAt(0x0f0f0f0f), v, v)
 	case a.part && a.VectorMasks:
 		a.Op("VPMASKMOVD", addr, a.tail, v)
 	case a.part:
@@ -513,6 +571,9 @@ func (a *int8Adder) broadcast(row int) {
 // dot adds the products of a dim of four keys in each lane and the codes of a row.
 func (a *int8Adder) dot(v, acc, signs Vec) {
 	codes, values := a.x, v
+	if a.fourBits() {
+		codes, values = v, a.x
+	}
 	if a.signed {
 		// |v| times the codes with the sign of v.
 		codes, values = signs, a.y
@@ -536,14 +597,20 @@ func (a *int8Adder) dot(v, acc, signs Vec) {
 	a.Op("VPADDD", a.y, acc, acc)
 }
 
-// ask asks for rows that are wanted later.
+// wholeLines reports whether a pass has a line of each key.
+func (a *int8Adder) wholeLines() bool { return a.passDims() >= cacheLine }
+
+// ask asks for rows that are wanted later. Where two passes are a line, each asks for half of the keys.
 func (a *int8Adder) ask(half int) {
-	keys := a.k[:]
-	if a.passDims() < cacheLine {
-		keys = keys[:2]
+	if a.wholeLines() {
+		for i := range a.k {
+			a.Op(a.Mov, mem(a.off, 8*(kernel.Upcoming+i)), a.tmp)
+			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, 0))
+		}
+		return
 	}
-	for i := range keys {
-		a.Op(a.Mov, mem(a.off, 8*(kernel.Upcoming+i)), a.tmp)
+	for i := range a.vecs / 2 {
+		a.Op(a.Mov, a.AddressOf(a.Func, a.off, a.upper, 8*(kernel.Upcoming+half+i)), a.tmp)
 		a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, 0))
 	}
 }
@@ -557,15 +624,30 @@ func (a *int8Adder) addSums(half int) {
 		a.Op(a.Mov, a.group, a.tmp)
 		a.Op("SHRQ", 3, a.tmp)
 	}
-	for r, acc := range a.acc {
-		a.Broadcast(a.Func, mem(a.codes, 4*r), a.x)
+	mins := a.k[1]
+	if a.elem == kernel.Q4_1 {
+		a.Op(a.Mov, a.codes, mins)
+		a.SubLoad(a.Func, a.arg("Scales"), mins)
+		a.AddMem(a.Func, a.arg("Mins"), mins)
+	}
+	one := func(at Int, row int, v Vec) {
+		a.Broadcast(a.Func, mem(at, 4*row), v)
 		if a.twoBlocks() {
-			a.Op("VBROADCASTSS", fmt.Sprintf("%d(%s)(%s*1)", 4*r, a.codes, a.tmp), maskUpper, a.x)
+			a.Op("VBROADCASTSS", fmt.Sprintf("%d(%s)(%s*1)", 4*row, at, a.tmp), maskUpper, v)
+		}
+	}
+	for r, acc := range a.acc {
+		one(a.codes, r, a.x)
+		if a.elem == kernel.Q4_1 {
+			one(mins, r, a.spare)
 		}
 		for j, v := range acc {
 			at := mem(sums, 4*blockDims*r+(half*a.vecs+j)*a.Bytes())
 			a.IntToFloat(a.Func, v, v)
 			a.Op("VFMADD213PS", at, a.x, v)
+			if a.elem == kernel.Q4_1 {
+				a.Op(a.AddV, a.spare, v, v)
+			}
 			a.Op(a.Store, v, at)
 		}
 	}
