@@ -68,16 +68,14 @@ func (m *weigher) find(at *cursor, v *keyRows, lo, hi int) {
 
 // numbers makes float32 of a number of binary16 of each block, so many bytes behind its beginning.
 func (m *weigher) numbers(at *cursor, v *keyRows, lo, hi, behind int, dst *float32) {
-	groups, off := v.kv.Elem.Int8Groups(at.problem.DimV), v.offsets(0)
-	for k := lo; k < hi; k++ {
-		row := unsafe.Add(v.base, off[k]+behind)
-		for g := range groups {
-			m.halves[g*kernel.KeyBlock+k] = *(*uint16)(unsafe.Add(row, g*v.kv.Stride[3]))
-		}
-	}
-	for g := range groups {
+	off := v.offsets(0)[lo:hi]
+	for g := range v.kv.Elem.Int8Groups(at.problem.DimV) {
 		first := g*kernel.KeyBlock + lo
-		at.engine.set.Float16(ptr.At(dst, first), &m.halves[first], hi-lo)
+		halves, base := m.halves[first:][:len(off)], unsafe.Add(v.base, g*v.kv.Stride[3]+behind)
+		for i, o := range off {
+			halves[i] = *(*uint16)(unsafe.Add(base, o))
+		}
+		at.engine.set.Float16(ptr.At(dst, first), &halves[0], len(off))
 	}
 }
 
