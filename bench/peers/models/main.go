@@ -8,6 +8,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -33,12 +34,14 @@ type key struct {
 }
 
 func main() {
-	log := func(err error) {
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "models:", err)
-			os.Exit(1)
-		}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "models:", err)
+		os.Exit(1)
 	}
+}
+
+// run measures what the command line says.
+func run() error {
 	root := flag.String("root", "../..", "the `DIR` of the library's repository")
 	lib := flag.String("lib", "lib/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64", "the `DIR` of llama.cpp's libraries, where setup puts them")
 	works := flag.String("works", "pp64,pp512,pp2048,tg64@512,tg64@4096", "the `WORKS`, see examples/llama -h")
@@ -47,15 +50,19 @@ func main() {
 	python := flag.String("python", "python3", "the `PROGRAM` that runs llama.cpp")
 	flag.Parse()
 	if flag.NArg() == 0 {
-		log(fmt.Errorf("there is no file; examples/fetch gets some"))
+		return errors.New("there is no file; examples/fetch gets some")
 	}
 	dir, err := os.MkdirTemp("", "models")
-	log(err)
+	if err != nil {
+		return err
+	}
 	defer os.RemoveAll(dir)
 	llama := filepath.Join(dir, "llama")
 	build := exec.Command("go", "build", "-o", llama, "./examples/llama")
 	build.Dir, build.Stderr = *root, os.Stderr
-	log(build.Run())
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("examples/llama does not build: %w", err)
+	}
 
 	reference := filepath.Join(*root, "examples/llama/reference.py")
 	var systems []system
@@ -78,8 +85,11 @@ func main() {
 		threads = append(threads, n)
 	}
 	for _, file := range flag.Args() {
-		log(measure(os.Stdout, file, strings.Split(*works, ","), threads, systems, *passes))
+		if err := measure(os.Stdout, file, strings.Split(*works, ","), threads, systems, *passes); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // measure prints the rates of all systems as a table.

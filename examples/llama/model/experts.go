@@ -237,7 +237,8 @@ func (e *Engine) hiddenOfExperts(h qkv.Matrix, b *block) error {
 const clampSlope = 1.702
 
 // clampGated makes gated numbers of two products, see [Options].Clamp. Since x is multiplied by the slope s before them,
-// and their biases are, too, they are SiLU(s*g) and s*u. The first grows with g, so that the bound is put on it:
+// and their biases are, too, they are SiLU(s*g) and s*u. SiLU grows above 0 and is negative below, so the bound is put
+// on it:
 //
 //	min(g, Clamp) * sigmoid(s*min(g, Clamp)) = min(SiLU(s*g), SiLU(s*Clamp)) / s
 func (e *Engine) clampGated(lo, hi int) {
