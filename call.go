@@ -102,8 +102,9 @@ type Call struct {
 	// IntegerValues makes weighted values products of integers, too, where Precision is [PrecisionInt8] and the
 	// values have one of the types whose keys are multiplied so: those of the values as their type has them, and
 	// those of the weights of the softmax times the scales of the values, quantised in blocks of 32 keys. It
-	// changes nothing of values of other types. With another Precision it is an error. On
-	// avx512vnni it makes prefill faster, and decoding little or not at all: docs/kernels.md has times.
+	// changes nothing of values of other types. With another Precision it is an error. On avx512vnni
+	// it makes prefill faster, and decoding of int8, but not of blocks: docs/kernels.md has times. On arm64
+	// parts of it are Go code yet.
 	IntegerValues bool
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. Its magnitude is at

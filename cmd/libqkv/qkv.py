@@ -52,6 +52,11 @@ def _call(name, *args):
         raise Error(text.value.decode())
 
 
+def _no_grad(name, x):
+    if getattr(x, "requires_grad", False):
+        raise Error(f"qkv: {name} requires grad, which nothing here computes; detach() is the same without")
+
+
 def _operand(name, x):
     """The address, type, shape and strides in elements of an array or tensor."""
     if hasattr(x, "data_ptr"):
@@ -59,8 +64,7 @@ def _operand(name, x):
             raise Error(f"qkv: {name} is on {x.device}, not on the CPU")
         if x.is_neg():
             raise Error(f"qkv: {name} is a view that negates its memory; resolve_neg() copies it")
-        if x.requires_grad:
-            raise Error(f"qkv: {name} requires grad, which nothing here computes; detach() is the same without")
+        _no_grad(name, x)
         return x.data_ptr(), str(x.dtype).removeprefix("torch."), tuple(x.shape), x.stride()
     if not hasattr(x, "strides") or not hasattr(x, "ctypes"):
         raise TypeError(f"qkv: {name} is a {type(x).__name__}, not a NumPy array or a PyTorch tensor")
@@ -138,6 +142,7 @@ def _list(name, x, kind, convert, n, of):
     """A C array of n numbers, or None."""
     if x is None:
         return None
+    _no_grad(name, x)
     try:
         values = list(x)
     except TypeError:

@@ -186,6 +186,8 @@ class Arrays(unittest.TestCase):
         q = np.zeros((1, 2, 3, 8), np.float32)
         with self.assertRaisesRegex(qkv.Error, "qkv: v requires grad"):
             qkv.attention(q, q, Parameter())
+        with self.assertRaisesRegex(qkv.Error, "qkv: sinks requires grad"):
+            qkv.attention(q, q, q, sinks=Parameter())
         with self.assertRaisesRegex(qkv.Error, "qkv: w requires grad"):
             qkv.matmul(q[0, 0], Parameter())
 
