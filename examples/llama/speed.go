@@ -81,7 +81,7 @@ func (m *file) speed(o options, stdout io.Writer) error {
 	}
 	tokens := make([]int32, room)
 	for i := range tokens {
-		tokens[i] = int32(i * 7919 % m.Vocab)
+		tokens[i] = int32(int64(i) * 7919 % int64(m.Vocab)) // more than 32 bits hold
 	}
 	for _, w := range o.speed {
 		rate, err := speedOf(e, w, tokens)
