@@ -142,8 +142,9 @@ func TestParallelContext(t *testing.T) {
 			}
 			n.Add(1)
 		})
-		if !errors.Is(err, context.Canceled) || n.Load() < 5 || n.Load() > 1000-1 {
-			t.Errorf("%d workers: error %v after %d chunks", workers, err, n.Load())
+		least := int32(5 - (workers - 1)) // each other worker may have taken a chunk that it does not begin
+		if !errors.Is(err, context.Canceled) || n.Load() < least || n.Load() > 1000-1 {
+			t.Errorf("%d workers: error %v after %d chunks, of which %d are certain", workers, err, n.Load(), least)
 		}
 		n.Store(0)
 		err = e.ParallelContext(ctx, 1, 1, func(int, int) { n.Add(1) })
