@@ -186,7 +186,7 @@ func TestWorkOfCalls(t *testing.T) {
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
 			for _, elem := range []kernel.Elem{kernel.Int8, kernel.Q4_0} {
 				set.ConvertInt8(&kernel.ConvertInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Rows: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0]})
-				set.TransposeInt8(&kernel.TransposeInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Keys: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0], RowBytes: 208})
+				set.TransposeInt8(&kernel.TransposeInt8Args{Src: unsafe.Pointer(&far[0]), Elem: elem, UnitStride: 18, Keys: kernel.KeyBlock, Dim: MaxDim, Dst: (*byte)(unsafe.Pointer(&far[0])), RowBytes: 208})
 				set.DecodeAccumulateInt8(&kernel.DecodeAccumulateInt8Args{
 					V: unsafe.Pointer(&wide[0]), Elem: elem, Keys: kernel.KeyBlock, Dim: MaxDim, Codes: (*int8)(unsafe.Pointer(&far[0])), Scales: &far[0], Blocks: 4, Lanes: 16, O: &far[0],
 				})
