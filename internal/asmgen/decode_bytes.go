@@ -73,15 +73,10 @@ func scoreBytes(arch *Arch) *Func {
 
 	f.Loop("keys")
 	g.open()
-	elems := integerElems()
-	f.byElemAs(elems, "", g.tmp, func(e kernel.Elem) {
+	f.byElemThen(integerElems(), g.tmp, "scored", func(e kernel.Elem) {
 		g.elem = e
 		g.blocks()
-		if e != elems[len(elems)-1] {
-			f.Jump("scored")
-		}
 	})
-	f.Label("scored")
 	g.close()
 	f.Return(f)
 	return f

@@ -67,13 +67,7 @@ func decodeScores(arch *Arch) *Func {
 	f.Loop("keys")
 	d.openKeys()
 	f.Loop("square")
-	elems := directElems()
-	f.byElemAs(elems, "", d.n, func(e kernel.Elem) {
-		d.square(e)
-		if e != elems[len(elems)-1] {
-			f.Jump("multiply")
-		}
-	})
+	f.byElemThen(directElems(), d.n, "multiply", d.square)
 	d.multiply()
 	d.closeKeys()
 	f.Return(f)
@@ -228,7 +222,6 @@ func (d *keyScorer) blockScales(v, factor Vec) {
 // multiply adds the products of the square to the accumulators.
 func (d *keyScorer) multiply() {
 	n := d.Lanes
-	d.Label("multiply")
 	d.Op(d.Mov, d.local, d.t)
 	d.Op(d.Mov, n, d.n)
 	d.Branch(d.Func, d.dims, "GE", imm(n), "steps")

@@ -195,6 +195,17 @@ func directElems() (direct []kernel.Elem) {
 	return direct
 }
 
+// byElemThen is byElemAs whose bodies all go on behind the last one, at a label.
+func (f *Func) byElemThen(elems []kernel.Elem, n Int, label string, body func(e kernel.Elem)) {
+	f.byElemAs(elems, "", n, func(e kernel.Elem) {
+		body(e)
+		if e != elems[len(elems)-1] {
+			f.Jump(label)
+		}
+	})
+	f.Label(label)
+}
+
 // byElemAs is byElem of some types, float32 first, with a prefix of its labels.
 func (f *Func) byElemAs(elems []kernel.Elem, prefix string, n Int, body func(e kernel.Elem)) {
 	f.load("Elem", n)
