@@ -183,7 +183,7 @@ func TestExpertWorkers(t *testing.T) {
 func TestGoldenExperts(t *testing.T) {
 	for hash, c := range map[string]Config{"181c101c35bcb84c": likeQwen2MoE(), "bc25662c2882ed5f": likeGPTOSS()} {
 		tokens := randomTokens(20, c.Vocab, 1)
-		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
+		forEachSet(t, qkv.PrecisionFloat32, func(t *testing.T, cfg qkv.Config) {
 			m, _ := newModel(t, cfg, c)
 			e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 2})
 			if got := hashOf(read(e, e.Cache.NewSequence(), tokens, len(tokens))); got != hash {

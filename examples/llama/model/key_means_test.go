@@ -16,7 +16,7 @@ func TestTurned(t *testing.T) {
 	c.Options = Options{HalfSplit: true, Window: 30, Period: 2}
 	tokens := randomTokens(n, c.Vocab, 7)
 	var first []float32
-	forEachSet(t, func(t *testing.T, cfg qkv.Config) {
+	forEachSet(t, qkv.PrecisionFloat32, func(t *testing.T, cfg qkv.Config) {
 		m, _ := newModel(t, cfg, c)
 		means, err := m.KeyMeans(tokens)
 		must(err)

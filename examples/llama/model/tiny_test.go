@@ -81,7 +81,7 @@ func TestTinySums(t *testing.T) {
 			}
 		}
 	}
-	if testing.Short() || raceEnabled || os.Getenv("QKV_KERNEL") != "" { // which changes no bit, see TestGoldenTiny
+	if testing.Short() || raceEnabled || forced != "" { // which changes no bit, see TestGoldenTiny
 		all = slices.DeleteFunc(all, func(p pair) bool { return p.a%97 != 3 })
 	}
 	for _, c := range []struct {
@@ -165,7 +165,7 @@ func TestGoldenTiny(t *testing.T) {
 	tokens := readReference("testdata/tiny.json")["gguf"].Tokens[:n]
 	for _, c := range goldenTiny {
 		w := tiny(t, c.file)
-		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
+		forEachSet(t, c.class, func(t *testing.T, cfg qkv.Config) {
 			m := tinyModel(cfg, w, c.class, true)
 			e := newEngine(t, m, EngineConfig{Type: c.kv, PageTokens: 16, Pages: 4})
 			check := func(what string, logits []float32) {
