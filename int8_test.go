@@ -263,6 +263,40 @@ func TestInt8ProductsNotFinite(t *testing.T) {
 	}
 }
 
+// TestInt8ProductsTiny: 32 numbers of X whose magnitudes are at most 127 * 2^-128 count as zeros, and those that reach the
+// next float32 do not.
+func TestInt8ProductsTiny(t *testing.T) {
+	const n, k, least = 20, 64, 127 * 0x1p-128
+	ones, scales := make([]int8, n*k), make([]float32, n)
+	for i := range ones {
+		ones[i] = 1
+	}
+	for i := range scales {
+		scales[i] = 1
+	}
+	w := qkv.Int8Matrix(ones, scales, n, k, 0)
+	above := math.Nextafter32(least, 1)
+	for _, set := range classSets() {
+		e := newAttention(t, qkv.Config{Kernel: set})
+		for _, m := range []int{2, 10} { // rows, one of which is above
+			x, y := draw(m*k, func() float32 { return least }), make([]float32, m*n)
+			for i := range k {
+				x[k+i] = above
+			}
+			must(e.MatMul(&qkv.Product{X: qkv.RowMajor(x, m, k), W: w.T(), Y: qkv.RowMajor(y, m, n), Precision: qkv.PrecisionInt8}))
+			for i, v := range y {
+				want := float32(0)
+				if i/n == 1 {
+					want = k * 127 * float32(above/127)
+				}
+				if v != want {
+					t.Fatalf("%s, %d rows: element %d of row %d is %g, want %g", set, m, i%n, i/n, v, want)
+				}
+			}
+		}
+	}
+}
+
 // TestInt8ProductsPaths: several products of one X, heads, activations and any strides have the bits of the product
 // alone, by contiguous rows.
 func TestInt8ProductsPaths(t *testing.T) {

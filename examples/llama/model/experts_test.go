@@ -124,7 +124,8 @@ func TestExp(t *testing.T) {
 	}
 }
 
-// TestRouterNaN: a router whose logits are NaN has no experts, and that of one token does not change another.
+// TestRouterNaN: a router whose logits are NaN has no experts. All logits of the token are NaN, and those of other
+// texts are as they are without it.
 func TestRouterNaN(t *testing.T) {
 	c := likeQwen2MoE()
 	m, w := newModel(t, qkv.Config{}, c)
@@ -132,6 +133,9 @@ func TestRouterNaN(t *testing.T) {
 	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 4})
 	logits, err := e.Forward([]Input{{e.Cache.NewSequence(), []int32{3}, 1}, {e.Cache.NewSequence(), []int32{4, 5}, 2}})
 	must(err)
+	if i := slices.IndexFunc(logits[0], func(v float32) bool { return v == v }); i >= 0 || len(logits[0]) != c.Vocab {
+		t.Errorf("logit %d of %d of the text with NaNs is a number", i, len(logits[0]))
+	}
 	with := slices.Clone(logits[1])
 	must(e.Step.Rollback())
 	alone, err := e.Forward([]Input{{e.Cache.NewSequence(), []int32{4, 5}, 2}})
