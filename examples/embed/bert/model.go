@@ -85,7 +85,7 @@ type block struct {
 // A layerNorm is the weights of a layer norm.
 type layerNorm struct{ weight, bias []float32 }
 
-// Load returns the model in a folder with config.json, vocab.txt and model.safetensors, whose products are of a
+// Load returns the model in a folder with config.json, vocab.txt and model.safetensors (or its shards), whose products are of a
 // class, see [qkv.Engine.PackFor]. It keeps packed copies of the matrices, and reads the embedding in the file. The
 // error names what is missing, has other dims than the configuration says, or is not supported.
 func Load(e *qkv.Engine, dir string, class qkv.Precision) (*Model, error) {
@@ -114,7 +114,7 @@ func Load(e *qkv.Engine, dir string, class qkv.Precision) (*Model, error) {
 	if n := m.Tokenizer.Len(); n > m.Vocab {
 		return fail(fmt.Errorf("vocab.txt has %d tokens, the model %d", n, m.Vocab))
 	}
-	if m.file, err = safetensors.Open(filepath.Join(dir, "model.safetensors")); err != nil {
+	if m.file, err = safetensors.OpenFolder(dir); err != nil {
 		return fail(err)
 	}
 	if err := m.read(); err != nil {

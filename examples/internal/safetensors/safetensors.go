@@ -6,6 +6,7 @@ package safetensors
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -19,11 +20,11 @@ import (
 // maxHeader is how long the header may be, as the format says.
 const maxHeader = 100_000_000
 
-// A File is a file that has been read. It does not change.
+// A File is a file that has been read, or all files of a model. It does not change.
 type File struct {
 	Names   []string // of the tensors, in the order in which they lie
 	tensors map[string]*Tensor
-	file    *mapped.File
+	files   []*mapped.File
 }
 
 // A Tensor is one of a file.
@@ -53,12 +54,19 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.file = m
+	f.files = []*mapped.File{m}
 	return f, nil
 }
 
-// Close gives the memory of the file back.
-func (f *File) Close() error { return f.file.Close() }
+// Close gives the memory of the files back.
+func (f *File) Close() error {
+	var all []error
+	for _, m := range f.files {
+		all = append(all, m.Close())
+	}
+	f.files = nil
+	return errors.Join(all...)
+}
 
 // Tensor returns the tensor of a name, nil if there is none.
 func (f *File) Tensor(name string) *Tensor { return f.tensors[name] }

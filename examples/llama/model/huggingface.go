@@ -1,9 +1,13 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/qkv-go/qkv"
@@ -22,7 +26,7 @@ var huggingFaceNames = tensorNames{
 }
 
 // huggingFaceTypes are the values of model_type that are supported. Their tensors tell what they differ in.
-var huggingFaceTypes = []string{"llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
+var huggingFaceTypes = []string{"gpt_oss", "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
 
 // huggingFaceConfig is what counts of a config.json.
 type huggingFaceConfig struct {
@@ -49,10 +53,32 @@ type huggingFaceConfig struct {
 	Normalised   bool  `json:"norm_topk_prob"`
 	SparseStep   int   `json:"decoder_sparse_step"`
 	Dense        []int `json:"mlp_only_layers"`
+
+	LayerTypes []string `json:"layer_types"`
+	Limit      float64  `json:"swiglu_limit"`
+}
+
+// OpenHuggingFace returns the weights of a model's folder, its config.json and the tensors of
+// [safetensors.OpenFolder], as [FromHuggingFace] does. Close the file when they are not used any more.
+func OpenHuggingFace(folder string) (*Tensors, io.Closer, error) {
+	config, err := os.ReadFile(filepath.Join(folder, "config.json"))
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := safetensors.OpenFolder(folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := FromHuggingFace(config, f)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", folder, err)
+	}
+	return t, f, nil
 }
 
 // FromHuggingFace returns the weights of a model of Hugging Face: its config.json and its tensors, which stay in
-// the file. The error names what is missing, has other dims than the configuration says, or is not supported.
+// the file, apart from the experts of gpt-oss. The error names what is missing, has other dims than the configuration says, or is not supported.
 func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	r := &reader{names: &huggingFaceNames, stored: f.Names, used: map[string]bool{}, find: func(name string) stored {
 		if t := f.Tensor(name); t != nil {
@@ -74,8 +100,20 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	if x.RopeScaling != nil {
 		c.Rotary.Scaling = *x.RopeScaling
 	}
+	if x.Type == "gpt_oss" {
+		r.names = gptOSSNames()
+		r.gptOSS(f)
+	}
 	r.options(&c)
 	switch x.Type {
+	case "gpt_oss":
+		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
+		c.Clamp, c.Window, c.Period, c.LocalRotary = float32(cmp.Or(x.Limit, 7)), x.SlidingWindow, 2, c.Rotary
+		for i, typ := range x.LayerTypes {
+			if want := []string{"sliding_attention", "full_attention"}[i%2]; typ != want {
+				r.fail("layer_types[%d] is %.40q, %s is supported there", i, typ, want)
+			}
+		}
 	case "mixtral":
 		names := huggingFaceNames
 		names.router = "block_sparse_moe.gate"
@@ -93,7 +131,7 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		r.fail("model_type is %.40q, supported are %q", x.Type, huggingFaceTypes)
 	case x.Activation != "silu":
 		r.fail("hidden_act is %.40q, silu is supported", x.Activation)
-	case x.SlidingWindow != 0 && x.SlidingWindow < x.Context && (x.UseWindow == nil || *x.UseWindow):
+	case c.Window == 0 && x.SlidingWindow != 0 && x.SlidingWindow < x.Context && (x.UseWindow == nil || *x.UseWindow):
 		r.fail("sliding_window is %d, none is supported", x.SlidingWindow)
 	case math.IsInf(float64(c.NormEps), 0):
 		r.fail("rms_norm_eps is %v", x.NormEps)

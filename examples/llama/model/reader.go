@@ -124,7 +124,9 @@ func (r *reader) vectors(name string, rows, n int) []float32 {
 // weights reads the tensors of a model, all that the file has.
 func (r *reader) weights(c Config) (*Tensors, error) {
 	if r.err == nil {
-		r.err = c.check()
+		if err := c.check(); err != nil {
+			return nil, err
+		}
 	}
 	if r.err == nil && c.Layers > len(r.stored) {
 		r.fail("there are %d layers, the file has %d tensors", c.Layers, len(r.stored))

@@ -1,0 +1,101 @@
+package safetensors
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/qkv-go/qkv/internal/jsontree"
+)
+
+const (
+	whole = "model.safetensors"
+	index = "model.safetensors.index.json"
+)
+
+// OpenFolder opens the tensors of a model's folder, as Hugging Face has it: those of model.safetensors, or where that
+// is not there, those that model.safetensors.index.json names, each in the file of the folder that it says (shards).
+// Close it when its tensors are not used any more. The error names the file that is missing or does not hold what
+// the index says.
+func OpenFolder(folder string) (*File, error) {
+	f, err := Open(filepath.Join(folder, whole))
+	if !errors.Is(err, os.ErrNotExist) {
+		return f, err
+	}
+	path := filepath.Join(folder, index)
+	text, err := readIndex(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("safetensors: %s has neither %s nor %s: %w", folder, whole, index, os.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f, err = openShards(folder, text); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// readIndex reads a file of at most as many bytes as a header may have.
+func readIndex(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxHeader+1))
+	if err == nil && len(text) > maxHeader {
+		err = fmt.Errorf("%s: it has more than %d bytes", path, maxHeader)
+	}
+	return text, err
+}
+
+// openShards opens the files that an index names. Each tensor of theirs has to be one of the index, in the file
+// that it says.
+func openShards(folder string, text []byte) (_ *File, err error) {
+	tree, err := jsontree.Parse(text, 2)
+	if err != nil {
+		return nil, err
+	}
+	where, ok := tree["weight_map"].(jsontree.Object)
+	if !ok {
+		return nil, errors.New("it has no weight_map")
+	}
+	var names []string // of files
+	for tensor, x := range where {
+		name, _ := x.(string)
+		if name == "" || filepath.Base(name) != name || !filepath.IsLocal(name) {
+			return nil, fmt.Errorf("tensor %.80q is in %.80q, which is no name of a file of the folder", tensor, name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	all := &File{tensors: map[string]*Tensor{}}
+	defer func() {
+		if err != nil {
+			all.Close()
+		}
+	}()
+	for _, name := range slices.Compact(names) {
+		shard, err := Open(filepath.Join(folder, name))
+		if err != nil {
+			return nil, err
+		}
+		all.files = append(all.files, shard.files...)
+		for _, tensor := range shard.Names {
+			if where[tensor] != name {
+				return nil, fmt.Errorf("%s has tensor %.80q, which the index has not there", name, tensor)
+			}
+			all.Names, all.tensors[tensor] = append(all.Names, tensor), shard.tensors[tensor]
+		}
+	}
+	for tensor, name := range where {
+		if all.tensors[tensor] == nil {
+			return nil, fmt.Errorf("%s has no tensor %.80q", name, tensor)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,92 @@
+package safetensors
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// folder returns one with files.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+const (
+	shardA  = `{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}`
+	shardB  = `{"c":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`
+	ofBoth  = `{"metadata":{"total_size":4},"weight_map":{"c":"2.safetensors","a":"1.safetensors","b":"1.safetensors"}}`
+	inWhole = "model.safetensors"
+)
+
+func TestOpenFolder(t *testing.T) {
+	one, two := string(file(shardA, 1, 2, 3)), string(file(shardB, 4))
+	for _, c := range []struct {
+		files map[string]string
+		names []string
+	}{
+		{map[string]string{index: ofBoth, "1.safetensors": one, "2.safetensors": two}, []string{"a", "b", "c"}},
+		{map[string]string{index: ofBoth, inWhole: two}, []string{"c"}}, // which comes before an index
+		{map[string]string{index: `{"weight_map":{}}`}, nil},
+	} {
+		f, err := OpenFolder(folder(t, c.files))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if !slices.Equal(f.Names, c.names) {
+			t.Errorf("tensors %v, want %v", f.Names, c.names)
+		}
+		for name, want := range map[string]string{"a": "\x01\x02", "b": "\x03", "c": "\x04"} {
+			if x := f.Tensor(name); slices.Contains(c.names, name) && (x == nil || string(x.Data) != want) {
+				t.Errorf("tensor %s: %v", name, x)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOpenFolderErrors(t *testing.T) {
+	one, two := string(file(shardA, 1, 2, 3)), string(file(shardB, 4))
+	for _, c := range []struct {
+		index, one, two, want string
+	}{
+		{"", one, two, "has neither"},
+		{"[]", one, two, "an object is needed"},
+		{"{}", one, two, "no weight_map"},
+		{`{"weight_map":{"a":1}}`, one, two, `tensor "a" is in ""`},
+		{`{"weight_map":{"a":"../1.safetensors"}}`, one, two, `is in "../1.safetensors", which is no name`},
+		{`{"weight_map":{"a":".."}}`, one, two, `is in "..", which is no name`},
+		{`{"weight_map":{"a":"/etc/passwd"}}`, one, two, `is in "/etc/passwd", which is no name`},
+		{ofBoth, one, "", "2.safetensors"},
+		{ofBoth, one, two[:9], "2.safetensors: safetensors: the header"},
+		{ofBoth, two, two, `1.safetensors has tensor "c", which the index has not there`},
+		{`{"weight_map":{"a":"1.safetensors"}}`, one, two, `1.safetensors has tensor "b"`},
+		{`{"weight_map":{"c":"2.safetensors","d":"2.safetensors"}}`, one, two, `2.safetensors has no tensor "d"`},
+	} {
+		files := map[string]string{}
+		for name, text := range map[string]string{index: c.index, "1.safetensors": c.one, "2.safetensors": c.two} {
+			if text != "" {
+				files[name] = text
+			}
+		}
+		_, err := OpenFolder(folder(t, files))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+		if missing := c.index == "" || c.two == ""; missing != errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v is os.ErrNotExist: %v", err, !missing)
+		}
+	}
+}

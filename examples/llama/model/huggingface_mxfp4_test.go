@@ -1,0 +1,218 @@
+package model
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/ggufbuild"
+	"github.com/qkv-go/qkv/examples/internal/safetensors"
+)
+
+// codesMXFP4 returns values in MXFP4, a code each and a scale for 32 of them, and has them become what is kept.
+func codesMXFP4(x []float32) (codes, scales []byte) {
+	values := []float32{0, 0.5, 1, 1.5, 2, 3, 4, 6}
+	for i := range x {
+		e := i / 32 % 3
+		if i%32 == 0 {
+			scales = append(scales, byte(124-e)) // 2^-3 and less
+		}
+		scale := 1 / float32(int(8)<<e)
+		code := min(7, int(max(x[i], -x[i])*40))
+		v := values[code] * scale
+		if x[i] < 0 {
+			code, v = code|8, -v
+		}
+		codes, x[i] = append(codes, byte(code)), v
+	}
+	return codes, scales
+}
+
+// gptOSSOf returns weights as gpt-oss has them at Hugging Face. The weights of experts become those of MXFP4.
+func gptOSSOf(w *Weights) (config map[string]any, tensors []huggingFaceTensor) {
+	s := &w.Rotary.Scaling
+	config = map[string]any{
+		"model_type": "gpt_oss", "num_hidden_layers": w.Layers, "hidden_size": w.Width, "num_attention_heads": w.Heads,
+		"num_key_value_heads": w.KVHeads, "head_dim": w.Dim(), "intermediate_size": w.FFN, "vocab_size": w.Vocab,
+		"max_position_embeddings": w.Context, "hidden_act": "silu", "rms_norm_eps": w.NormEps, "rope_theta": w.Rotary.Base,
+		"num_local_experts": w.Experts, "num_experts_per_tok": w.ExpertsUsed, "sliding_window": w.Window, "swiglu_limit": w.Clamp,
+		"layer_types":  []string{"sliding_attention", "full_attention"},
+		"rope_scaling": map[string]any{"rope_type": "yarn", "factor": s.Factor, "original_max_position_embeddings": s.OriginalMaxPositions, "beta_fast": 32, "beta_slow": 1, "truncate": false},
+	}
+	add := func(name, dtype string, data []byte, shape ...int) {
+		tensors = append(tensors, huggingFaceTensor{name, dtype, shape, data})
+	}
+	floats := func(name string, x []float32, shape ...int) { add(name, "F32", ggufbuild.Float32(x), shape...) }
+	floats("model.embed_tokens.weight", w.Embedding, w.Vocab, w.Width)
+	floats("model.norm.weight", w.Norm, w.Width)
+	floats("lm_head.weight", w.Out, w.Vocab, w.Width)
+	for i := range w.Blocks {
+		b, layer := &w.Blocks[i], fmt.Sprintf("model.layers.%d.", i)
+		q, kv := w.Heads*w.Dim(), w.KVHeads*w.Dim()
+		for _, x := range []struct {
+			name       string
+			w, bias    []float32
+			rows, cols int
+		}{
+			{"self_attn.q_proj", b.Q, b.QBias, q, w.Width}, {"self_attn.k_proj", b.K, b.KBias, kv, w.Width},
+			{"self_attn.v_proj", b.V, b.VBias, kv, w.Width}, {"self_attn.o_proj", b.O, b.OBias, w.Width, q},
+			{"mlp.router", b.Router, b.RouterBias, w.Experts, w.Width},
+		} {
+			floats(layer+x.name+".weight", x.w, x.rows, x.cols)
+			floats(layer+x.name+".bias", x.bias, x.rows)
+		}
+		floats(layer+"self_attn.sinks", b.Sinks, w.Heads)
+		floats(layer+"input_layernorm.weight", b.AttnNorm, w.Width)
+		floats(layer+"post_attention_layernorm.weight", b.FFNNorm, w.Width)
+
+		type rows struct {
+			blocks, scales []byte
+			bias           []float32
+		}
+		var both, down rows
+		row := func(x, bias []float32, i, cols int, to *rows) {
+			codes, scales := codesMXFP4(x[i*cols:][:cols])
+			for j := 0; j < cols; j += 2 {
+				to.blocks = append(to.blocks, codes[j]|codes[j+1]<<4)
+			}
+			to.scales, to.bias = append(to.scales, scales...), append(to.bias, bias[i])
+		}
+		for j := range b.Experts {
+			x := &b.Experts[j]
+			for i := range w.FFN {
+				row(x.Gate, x.GateBias, i, w.Width, &both)
+				row(x.Up, x.UpBias, i, w.Width, &both)
+			}
+			for i := range w.Width {
+				row(x.Down, x.DownBias, i, w.FFN, &down)
+			}
+		}
+		layer += "mlp.experts."
+		add(layer+"gate_up_proj_blocks", "U8", both.blocks, w.Experts, 2*w.FFN, w.Width/32, 16)
+		add(layer+"gate_up_proj_scales", "U8", both.scales, w.Experts, 2*w.FFN, w.Width/32)
+		floats(layer+"gate_up_proj_bias", both.bias, w.Experts, 2*w.FFN)
+		add(layer+"down_proj_blocks", "U8", down.blocks, w.Experts, w.Width, w.FFN/32, 16)
+		add(layer+"down_proj_scales", "U8", down.scales, w.Experts, w.Width, w.FFN/32)
+		floats(layer+"down_proj_bias", down.bias, w.Experts, w.Width)
+	}
+	return config, tensors
+}
+
+// randomGPTOSS returns a small model.
+func randomGPTOSS() *Weights {
+	c := likeGPTOSS()
+	c.Layers, c.Experts, c.NormEps = 2, 5, 1e-5
+	w, err := Random(c, 3)
+	must(err)
+	return w
+}
+
+// TestHuggingFaceGPTOSS: gpt-oss from a folder, of one file or of two, has the bits of its weights.
+func TestHuggingFaceGPTOSS(t *testing.T) {
+	w := randomGPTOSS()
+	config, tensors := gptOSSOf(w) // which rounds the weights
+	for _, x := range tensors {
+		if codes := bytes.Clone(x.data); strings.HasSuffix(x.name, "_blocks") {
+			if slices.Sort(codes); len(slices.Compact(codes)) < 100 {
+				t.Fatalf("%s has few different bytes", x.name)
+			}
+		}
+	}
+	text, err := json.Marshal(config)
+	must(err)
+	e, err := qkv.New(qkv.Config{})
+	must(err)
+	run := func(x *Tensors) []float32 {
+		m, err := NewOf(e, x, qkv.PrecisionFloat32, true)
+		must(err)
+		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 4})
+		return read(e, e.Cache.NewSequence(), randomTokens(40, w.Vocab, 1), 24)
+	}
+	want := run(tensorsOf(w))
+	where, half := map[string]string{}, len(tensors)/2
+	for i, x := range tensors {
+		where[x.name] = fmt.Sprintf("model-%d.safetensors", min(1, i/half))
+	}
+	index, err := json.Marshal(map[string]any{"weight_map": where})
+	must(err)
+	for _, files := range []map[string][]byte{
+		{"model.safetensors": safetensorsOf(tensors)},
+		{
+			"model.safetensors.index.json": index,
+			"model-0.safetensors":          safetensorsOf(tensors[:half]), "model-1.safetensors": safetensorsOf(tensors[half:]),
+		},
+	} {
+		dir := t.TempDir()
+		files["config.json"] = text
+		for name, data := range files {
+			must(os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		}
+		x, closer, err := OpenHuggingFace(dir)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := run(x); !slices.Equal(got, want) {
+			t.Errorf("%d files: logits are others", len(files))
+		}
+		must(closer.Close())
+	}
+}
+
+func TestHuggingFaceGPTOSSErrors(t *testing.T) {
+	all, tensors := gptOSSOf(randomGPTOSS())
+	drop := func(name string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
+		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+			return slices.DeleteFunc(x, func(x huggingFaceTensor) bool { return strings.HasSuffix(x.name, name) })
+		}
+	}
+	shape := func(name, dtype string, shape ...int) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
+		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+			for i := range x {
+				if strings.HasSuffix(x[i].name, "0.mlp.experts."+name) {
+					x[i].dtype, x[i].shape = dtype, shape
+				}
+			}
+			return x
+		}
+	}
+	set := func(key string, v any) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
+		return func(c map[string]any, x []huggingFaceTensor) []huggingFaceTensor { c[key] = v; return x }
+	}
+	for _, c := range []struct {
+		want   string
+		change func(config map[string]any, x []huggingFaceTensor) []huggingFaceTensor
+	}{
+		{`no tensor "model.layers.0.mlp.experts.gate_up_proj_scales"`, drop("0.mlp.experts.gate_up_proj_scales")},
+		{`no tensor "model.layers.1.mlp.experts.down_proj_blocks"`, drop("1.mlp.experts.down_proj_blocks")},
+		{`no tensor "model.layers.1.mlp.experts.gate_proj.bias"`, drop("1.mlp.experts.gate_up_proj_bias")},
+		{`no tensor "model.layers.1.self_attn.sinks"`, drop("1.self_attn.sinks")},
+		{`"model.layers.0.mlp.experts.down_proj.weight" is [-1, -1]`, shape("down_proj_blocks", "I8", 5, 64, 3, 16)},
+		{`"model.layers.0.mlp.experts.down_proj.weight" is [-1, -1]`, shape("down_proj_scales", "U8", 5, 3, 64)},
+		{`"model.layers.0.mlp.experts.down_proj.weight" is [-1, -1]`, shape("down_proj_blocks", "U8", 5, 64, 6, 8)},
+		{`no tensor "model.layers.0.mlp.experts.gate_proj.weight"`, shape("gate_up_proj_blocks", "U8", 960*2*16)},
+		{`layer_types[1] is "sliding_attention", full_attention is`, set("layer_types", []string{"sliding_attention", "sliding_attention"})},
+		{`is [5, 64], [4, 64] is needed`, set("num_local_experts", 4)},
+		{`0 experts`, set("num_local_experts", 0)},
+		{`experts multiply is -1`, set("swiglu_limit", -1)},
+	} {
+		config := map[string]any{}
+		for k, v := range all {
+			config[k] = v
+		}
+		data := safetensorsOf(c.change(config, slices.Clone(tensors)))
+		text, err := json.Marshal(config)
+		must(err)
+		f, err := safetensors.Parse(data)
+		must(err)
+		if _, err := FromHuggingFace(text, f); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+}
