@@ -421,6 +421,13 @@ func TestCallsDivide(t *testing.T) {
 				}
 				either(t, generic, packInt8Generic, set.PackInt8, a)
 			}},
+			{"PackInt8 of weights by lane", func(generic bool, out, top, sum *float32) {
+				a := &kernel.PackInt8Args{
+					Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Factors: &packed[0], Mins: &packed[0], FactorStride: lanes, Codes: (*byte)(unsafe.Pointer(out)),
+					Scales: ptr.At(out, dim*lanes/4), Sums: ptr.At(out, dim*lanes/4+dim/kernel.Int8Block*lanes),
+				}
+				either(t, generic, packInt8Generic, set.PackInt8, a)
+			}},
 			{"TransposeInt8", func(generic bool, out, _, _ *float32) {
 				a := &kernel.TransposeInt8Args{
 					Src: raw, Off: far, Elem: kernel.Q8_0, UnitStride: 34, Keys: keys, Dim: dim, Halves: set.Int8Halves,

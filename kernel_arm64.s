@@ -73115,7 +73115,7 @@ BlockQ4_1Block:
 //
 //	for blocks b of 32 dims, l := range Lanes {
 //		x = the dims of lane l, 0 behind Dim
-//		if there are Factors { x = Factors * x, or +0 where the sign bit of x is set }
+//		if there are Factors { x = Factors * x, or +0 where the sign bit of x is set } // by lane, if there is a FactorStride
 //		most = max(|x|)
 //		D, q = most/127, round(x * (127/most))
 //		if 127/most is infinite { D, q = 0, 0 }
@@ -73143,6 +73143,7 @@ BlockQ4_1Block:
 //	R4 dims left of the block
 //	R5 Factors, next
 //	R6 Mins, next
+//	R7 Factors, bytes from dim to dim
 TEXT ·packInt8NEON(SB), 0, $576-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
@@ -73160,17 +73161,17 @@ TEXT ·packInt8NEON(SB), 0, $576-8
 	MOVD (R0), R19 // a.Q
 	MOVD 24(R0), R20 // a.Stride
 	LSL $2, R20
-	MOVD 48(R0), R21 // a.Codes
+	MOVD 56(R0), R21 // a.Codes
 	MOVD 16(R0), R22 // a.Lanes
 	LSL $2, R22
-	MOVD 56(R0), R23 // a.Scales
-	MOVD 64(R0), R24 // a.Sums
+	MOVD 64(R0), R23 // a.Scales
+	MOVD 72(R0), R24 // a.Sums
 	MOVD 8(R0), R26 // a.Dim
 	MOVD $word7fffffff<>(SB), R17
 	FMOVS (R17), F15
 	VDUP V15.S[0], V15.S4
 	VMOVI $128, V7.B16
-	MOVBU 72(R0), R1 // a.Signed
+	MOVBU 80(R0), R1 // a.Signed
 	CBZ R1, unsigned
 	VMOVI $0, V7.B16
 
@@ -73246,10 +73247,13 @@ plainOne:
 factors:
 	MOVD 8(R0), R1 // a.Dim
 	SUB R26, R1
+	MOVD 48(R0), R7 // a.FactorStride
+	LSL $2, R7
+	CBNZ R7, lanesFactors
 	LSL $2, R1
 	ADD R1, R5
 	MOVD 40(R0), R6 // a.Mins
-	CBNZ R6, mins
+	CBNZ R6, scaledMins
 	MOVD R19, R1
 	ADD R25, R1
 	CMP $4, R4
@@ -73326,15 +73330,15 @@ scaledOne:
 	BGT scaledOne
 	JMP most
 
-mins:
+scaledMins:
 	ADD R1, R6
 	MOVD R19, R1
 	ADD R25, R1
 	CMP $4, R4
-	BLT minnedRest
+	BLT scaledMinsDimRest
 	PCALIGN $32
 
-minned:
+scaledMinsDim:
 	FMOVQ (R1), F0
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS (R6), F1
@@ -73408,14 +73412,14 @@ minned:
 	ADD $16, R6
 	SUB $4, R4
 	CMP $4, R4
-	BGE minned
+	BGE scaledMinsDim
 
-minnedRest:
+scaledMinsDimRest:
 	CMP $0, R4
 	BLE most
 	PCALIGN $32
 
-minnedOne:
+scaledMinsDimOne:
 	FMOVQ (R1), F0
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS (R6), F1
@@ -73438,7 +73442,198 @@ minnedOne:
 	ADD $4, R6
 	SUB $1, R4
 	CMP $0, R4
-	BGT minnedOne
+	BGT scaledMinsDimOne
+	JMP most
+
+lanesFactors:
+	MUL R7, R1
+	ADD R25, R1
+	ADD R1, R5
+	MOVD 40(R0), R6 // a.Mins
+	CBNZ R6, scaledByLaneMins
+	MOVD R19, R1
+	ADD R25, R1
+	CMP $4, R4
+	BLT scaledByLaneRest
+	PCALIGN $32
+
+scaledByLane:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 16(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 32(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 48(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $64, R2
+	SUB $4, R4
+	CMP $4, R4
+	BGE scaledByLane
+
+scaledByLaneRest:
+	CMP $0, R4
+	BLE most
+	PCALIGN $32
+
+scaledByLaneOne:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $16, R2
+	SUB $1, R4
+	CMP $0, R4
+	BGT scaledByLaneOne
+	JMP most
+
+scaledByLaneMins:
+	ADD R1, R6
+	MOVD R19, R1
+	ADD R25, R1
+	CMP $4, R4
+	BLT scaledByLaneMinsDimRest
+	PCALIGN $32
+
+scaledByLaneMinsDim:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R6), F1
+	ADD R7, R6
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R6), F1
+	ADD R7, R6
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 16(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R6), F1
+	ADD R7, R6
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 32(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R6), F1
+	ADD R7, R6
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, 48(R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $64, R2
+	SUB $4, R4
+	CMP $4, R4
+	BGE scaledByLaneMinsDim
+
+scaledByLaneMinsDimRest:
+	CMP $0, R4
+	BLE most
+	PCALIGN $32
+
+scaledByLaneMinsDimOne:
+	FMOVQ (R1), F0
+	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
+	FMOVQ (R6), F1
+	ADD R7, R6
+	VMOV V16.B16, V2.B16
+	VFMLA V1.S4, V0.S4, V2.S4
+	VEOR V2.B16, V16.B16, V16.B16
+	VAND V14.B16, V16.B16, V16.B16
+	VEOR V2.B16, V16.B16, V16.B16
+	FMOVQ (R5), F1
+	ADD R7, R5
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	FMOVQ F0, (R2)
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R1
+	ADD $16, R2
+	SUB $1, R4
+	CMP $0, R4
+	BGT scaledByLaneMinsDimOne
 	JMP most
 
 most:

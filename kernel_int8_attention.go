@@ -53,7 +53,7 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 			clear(x[n:])
 			least := float32(0)
 			if a.Factors != nil {
-				least = scaleWeights(&x, a, first, n)
+				least = scaleWeights(&x, a, first, n, l)
 			}
 			quantizeBlock(q, &x[0], 1, false)
 			for i, k := range (*[kernel.Int8Block]int8)(q) {
@@ -70,17 +70,22 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 	}
 }
 
-// scaleWeights multiplies n numbers of a block by their factors, and returns the sum of those by Mins.
-func scaleWeights(x *[kernel.Int8Block]float32, a *kernel.PackInt8Args, first, n int) (sum float32) {
+// scaleWeights multiplies n numbers of a block of a lane by their factors, and returns the sum of those by Mins.
+func scaleWeights(x *[kernel.Int8Block]float32, a *kernel.PackInt8Args, first, n, lane int) (sum float32) {
+	step := a.FactorStride
+	if step == 0 {
+		step, lane = 1, 0
+	}
 	for i, p := range x[:n] {
 		if math.Float32bits(p)&signBit != 0 {
 			x[i] = 0
 			continue
 		}
+		at := (first+i)*step + lane
 		if a.Mins != nil {
-			sum = fp.FMA(p, *ptr.At(a.Mins, first+i), sum)
+			sum = fp.FMA(p, *ptr.At(a.Mins, at), sum)
 		}
-		x[i] = p * *ptr.At(a.Factors, first+i)
+		x[i] = p * *ptr.At(a.Factors, at)
 	}
 	return sum
 }

@@ -404,10 +404,10 @@ func (s *Set) PackInt8(a *PackInt8Args) {
 		at := d / Int8Block * a.Lanes
 		a.Q, a.Dim = ptr.At(q, d*a.Stride), min(step, dim-d)
 		if factors != nil {
-			a.Factors = ptr.At(factors, d)
+			a.Factors = ptr.At(factors, d*max(1, a.FactorStride))
 		}
 		if mins != nil {
-			a.Mins = ptr.At(mins, d)
+			a.Mins = ptr.At(mins, d*max(1, a.FactorStride))
 		}
 		a.Codes, a.Scales = (*byte)(unsafe.Add(unsafe.Pointer(codes), d*a.Lanes)), ptr.At(scales, at)
 		if sums != nil {

@@ -284,6 +284,7 @@ func Checked(s *Set) *Set {
 		checkDim(a.Dim)
 		assert(a.Q != nil && a.Codes != nil && a.Scales != nil, "kernel: PackInt8: nil operand")
 		assert(a.Mins == nil || a.Factors != nil && a.Sums != nil, "kernel: PackInt8: Mins without Factors and Sums")
+		assert(a.FactorStride == 0 || a.Factors != nil && a.FactorStride >= a.Lanes, "kernel: PackInt8: FactorStride without Factors, or less than Lanes")
 		checkWork(a.Work())
 		f.PackInt8(a)
 	}

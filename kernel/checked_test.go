@@ -337,6 +337,8 @@ func TestChecked(t *testing.T) {
 		{"kernel: Stride < Lanes", func(a *PackInt8Args) { a.Stride = 7 }},
 		{"kernel: PackInt8: Mins without Factors and Sums", func(a *PackInt8Args) { a.Mins, a.Factors = &f, &f }},
 		{"kernel: PackInt8: Mins without Factors and Sums", func(a *PackInt8Args) { a.Mins, a.Sums = &f, &f }},
+		{"kernel: PackInt8: FactorStride without Factors, or less than Lanes", func(a *PackInt8Args) { a.FactorStride = 8 }},
+		{"kernel: PackInt8: FactorStride without Factors, or less than Lanes", func(a *PackInt8Args) { a.Factors, a.FactorStride = &f, 7 }},
 	})
 	turn := TransposeInt8Args{Src: unsafe.Pointer(&q), Off: new([KeyBlock]int), Elem: Q8_0, UnitStride: 34, Keys: 33, Dim: 64, Dst: &q, RowBytes: 2 * Int8BlockBytes(false)}
 	testClauses(t, s.TransposeInt8, turn, []violation[TransposeInt8Args]{

@@ -108,10 +108,11 @@ type ConvertInt8Args struct {
 //					x[i] = 0
 //					continue
 //				}
+//				at := b*32 + i, or (b*32+i)*FactorStride + l if FactorStride != 0
 //				if Mins != nil {
-//					sum = fma(x[i], Mins[b*32+i], sum)
+//					sum = fma(x[i], Mins[at], sum)
 //				}
-//				x[i] = x[i] * Factors[b*32+i]
+//				x[i] = x[i] * Factors[at]
 //			}
 //			q := the block that Quantize makes of x
 //			for i := range 32 {
@@ -128,10 +129,14 @@ type PackInt8Args struct {
 	Dim     int      // at least 1
 	Lanes   int
 	Stride  int
-	Factors *float32 // [Dim], or nil
-	Mins    *float32 // [Dim], or nil; nil if Factors or Sums is
-	Codes   *byte    // [Int8Blocks(Dim)*8][Lanes][4], written
-	Scales  *float32 // [Int8Blocks(Dim)][Lanes], written
-	Sums    *float32 // [Int8Blocks(Dim)][Lanes], written, or nil
-	Signed  bool     // codes are the integers
+	Factors *float32 // [Dim], or [Dim][FactorStride] with one for each lane, or nil
+	Mins    *float32 // as Factors, or nil; nil if Factors or Sums is
+
+	// FactorStride is at least Lanes, or 0: all lanes of a dim have the same factor.
+	FactorStride int
+
+	Codes  *byte    // [Int8Blocks(Dim)*8][Lanes][4], written
+	Scales *float32 // [Int8Blocks(Dim)][Lanes], written
+	Sums   *float32 // [Int8Blocks(Dim)][Lanes], written, or nil
+	Signed bool     // codes are the integers
 }

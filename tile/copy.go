@@ -231,7 +231,7 @@ func (b *keyBlock) valueBlocks(at *cursor, m *weigher) unsafe.Pointer {
 		a.Keys, a.Dim, a.Halves = at.n, at.problem.DimV, at.engine.set.Int8Halves
 		a.Dst, a.RowBytes = (*byte)(unsafe.Pointer(v.floats)), at.engine.blockRow(kernel.KeyBlock)
 		at.engine.set.TransposeInt8(a)
-		m.find(at, v, 0, at.n)
+		m.find(at, v, 0, 0, at.n)
 		v.copied = true
 	}
 	return unsafe.Pointer(v.floats)

@@ -127,11 +127,14 @@ func (r *keyRows) find(at *cursor, head int) {
 
 // toHead goes to another KV head of the block that find was called for.
 func (r *keyRows) toHead(at *cursor, head int) {
-	r.base = r.kv.at(r.batch, head, r.token)
+	r.toRows(head)
 	if r.kv.Elem.Scale() == kernel.RowScale {
 		r.findScales(at, head)
 	}
 }
+
+// toRows is toHead without the scales.
+func (r *keyRows) toRows(head int) { r.base = r.kv.at(r.batch, head, r.token) }
 
 // offsets returns the offsets from base of the rows from one on.
 func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {

@@ -19,10 +19,13 @@ type weigher struct {
 	codes, steps, sums *float32 // of the panel: what MultiplyInt8 has as W, Scales and Mins
 
 	halves       []uint16                 // [groups][KeyBlock], of types of blocks
-	scales, mins *float32                 // [groups][KeyBlock], of the values, of types of blocks
+	scales, mins *float32                 // [heads][groups][KeyBlock], of the values: of types of blocks, or of several KV heads
+	byLane       [2]*float32              // [KeyBlock][MaxDecodeRows], scales and mins of a group by lane
+	laneOff      [kernel.MaxLanes]int     // of the scales of each lane
 	off          [2 * kernel.KeyBlock]int // bytes to the values of a part of a block whose first ones are not read
 
 	packArgs     kernel.PackInt8Args
+	toLanesArgs  kernel.PackArgs
 	multiplyArgs kernel.MultiplyInt8Args
 	decodeArgs   kernel.DecodeAccumulateInt8Args
 }
@@ -35,34 +38,40 @@ func weigherBlocks(p *Problem, lanes int) int {
 	return max(lanes, p.V.Elem.Int8Groups(p.DimV)*kernel.MaxDecodeRows) * kernel.KeyBlock / kernel.Int8Block
 }
 
+// weigherHeads returns the most KV heads of a lane group that decodes.
+func weigherHeads(p *Problem) int {
+	return max(1, min(p.KVHeads, kernel.MaxDecodeRows*p.KVHeads/max(1, p.Heads)))
+}
+
 // weigherFloats returns the float32 values of the buffers.
 func weigherFloats(p *Problem, lanes int) int {
 	n := weigherBlocks(p, lanes)*(kernel.Int8Block/4+2) + 3*cacheLine
-	if p.V.Elem.UnitValues() > 1 {
-		n += p.V.Elem.Int8Groups(p.DimV)*kernel.KeyBlock*5/2 + 3*cacheLine
-	}
-	return n
+	groups := p.V.Elem.Int8Groups(p.DimV) * kernel.KeyBlock
+	return n + 2*(weigherHeads(p)*groups+kernel.MaxDecodeRows*kernel.KeyBlock) + groups/2 + 5*cacheLine
 }
 
 // reserve lays out the buffers.
 func (m *weigher) reserve(p *Problem, lanes int, take func(n int) *float32) {
 	blocks := weigherBlocks(p, lanes)
 	m.codes, m.steps, m.sums = take(blocks*kernel.Int8Block/4), take(blocks), take(blocks)
-	if p.V.Elem.UnitValues() > 1 {
-		n := p.V.Elem.Int8Groups(p.DimV) * kernel.KeyBlock
-		m.scales, m.mins = take(n), take(n)
-		m.halves = unsafe.Slice((*uint16)(unsafe.Pointer(take(n/2))), n)
+	groups := p.V.Elem.Int8Groups(p.DimV) * kernel.KeyBlock
+	m.scales, m.mins = take(weigherHeads(p)*groups), take(weigherHeads(p)*groups)
+	for i := range m.byLane {
+		m.byLane[i] = take(kernel.MaxDecodeRows * kernel.KeyBlock)
 	}
+	m.halves = unsafe.Slice((*uint16)(unsafe.Pointer(take(groups/2))), groups)
 }
 
-// find finds the scales and the minima of the values [lo, hi) of the block, where they are parts of blocks.
-func (m *weigher) find(at *cursor, v *keyRows, lo, hi int) {
+// find finds the scales and the minima of the values [lo, hi) of the block, where they are parts of blocks, as those of
+// the i-th KV head.
+func (m *weigher) find(at *cursor, v *keyRows, i, lo, hi int) {
 	if v.kv.Elem.UnitValues() == 1 {
 		return
 	}
-	m.numbers(at, v, lo, hi, 0, m.scales)
+	first := i * v.kv.Elem.Int8Groups(at.problem.DimV) * kernel.KeyBlock
+	m.numbers(at, v, lo, hi, 0, ptr.At(m.scales, first))
 	if v.kv.Elem.HasMin() {
-		m.numbers(at, v, lo, hi, 2, m.mins)
+		m.numbers(at, v, lo, hi, 2, ptr.At(m.mins, first))
 	}
 }
 
@@ -79,21 +88,62 @@ func (m *weigher) numbers(at *cursor, v *keyRows, lo, hi, behind int, dst *float
 	}
 }
 
-// pack makes the panel of the weights of the keys [from, to) of the block, of so many lanes, for a group of dims. It
-// is the i-th of those beside each other. from is a multiple of Int8Block.
+// pack makes the panel of the weights of the keys [from, to) of the block, of so many lanes of a KV head, for a group of
+// dims. It is the i-th of those beside each other. from is a multiple of Int8Block.
 func (m *weigher) pack(at *cursor, v *keyRows, i, group int, weights *float32, stride, lanes, from, to int) {
-	a := &m.packArgs
-	first := i * kernel.Int8Blocks(to-from) * lanes
-	a.Q, a.Dim, a.Lanes, a.Stride = weights, to-from, lanes, stride
-	a.Codes, a.Scales = (*byte)(unsafe.Pointer(ptr.At(m.codes, first*kernel.Int8Block/4))), ptr.At(m.steps, first)
-	a.Factors, a.Mins, a.Sums = floatsFrom(v.scale, from), nil, nil
+	factors, mins := floatsFrom(v.scale, from), ptr.At(m.mins, group*kernel.KeyBlock+from)
 	if v.kv.Elem.UnitValues() > 1 {
-		a.Factors = ptr.At(m.scales, group*kernel.KeyBlock+from)
+		factors = ptr.At(m.scales, group*kernel.KeyBlock+from)
 	}
+	m.packBy(at, v, i, weights, stride, lanes, to-from, factors, mins, 0)
+}
+
+// packBy makes a panel by factors and minima.
+func (m *weigher) packBy(at *cursor, v *keyRows, i int, weights *float32, stride, lanes, keys int, factors, mins *float32, factorStride int) {
+	a := &m.packArgs
+	first := i * kernel.Int8Blocks(keys) * lanes
+	a.Q, a.Dim, a.Lanes, a.Stride = weights, keys, lanes, stride
+	a.Codes, a.Scales = (*byte)(unsafe.Pointer(ptr.At(m.codes, first*kernel.Int8Block/4))), ptr.At(m.steps, first)
+	a.Factors, a.FactorStride, a.Mins, a.Sums = factors, factorStride, nil, nil
 	if v.kv.Elem.HasMin() {
-		a.Mins, a.Sums = ptr.At(m.mins, group*kernel.KeyBlock+from), ptr.At(m.sums, first)
+		a.Mins, a.Sums = mins, ptr.At(m.sums, first)
 	}
 	at.engine.set.PackInt8(a)
+}
+
+// sharesVectors reports whether vectors of lanes have rows of several KV heads: a panel of all lanes takes less time
+// then than one for each head.
+func (g *laneGroup) sharesVectors(vec int) bool { return !g.within() && g.rowsPerKV%vec != 0 }
+
+// packHeads makes the panels of the weights of the keys of a lane group with several KV heads.
+func (m *weigher) packHeads(at *cursor, v *keyRows, g *laneGroup, weights *float32, keys span) {
+	from, e := keys.from&^(kernel.Int8Block-1), v.kv.Elem
+	groups := e.Int8Groups(at.problem.DimV)
+	for row, i := 0, 0; row < g.rows; row, i = row+g.rowsPerKV, i+1 {
+		v.toHead(at, g.head+i)
+		if e.UnitValues() == 1 {
+			copy(unsafe.Slice(ptr.At(m.scales, i*kernel.KeyBlock+keys.from), keys.to-keys.from), unsafe.Slice(floatsFrom(v.scale, keys.from), keys.to-keys.from))
+		}
+		m.find(at, v, i, keys.from, keys.to)
+		for l := range g.rowsPerKV {
+			m.laneOff[row+l] = i * groups * kernel.KeyBlock
+		}
+	}
+	for i := range groups {
+		m.toLanes(at, g, m.byLane[0], ptr.At(m.scales, i*kernel.KeyBlock+from), keys.to-from)
+		if e.HasMin() {
+			m.toLanes(at, g, m.byLane[1], ptr.At(m.mins, i*kernel.KeyBlock+from), keys.to-from)
+		}
+		m.packBy(at, v, i, lane(weights, from, g.lanes, 0), g.lanes, g.lanes, keys.to-from, m.byLane[0], m.byLane[1], g.lanes)
+	}
+}
+
+// toLanes sets dst to numbers of keys by lane.
+func (m *weigher) toLanes(at *cursor, g *laneGroup, dst, numbers *float32, keys int) {
+	a := &m.toLanesArgs
+	a.Src, a.Off, a.DimStride, a.Rows, a.Dim, a.Scale = numbers, &m.laneOff, 1, g.rows, keys, 1
+	a.Dst, a.Lanes, a.Stride = dst, g.lanes, g.lanes
+	at.engine.set.Pack(a)
 }
 
 // wholeBlocks returns the first key of the block of Int8Block keys that a span begins in, and takes away the weights
@@ -142,18 +192,42 @@ func (m *weigher) decode(at *cursor, d *decoder, v *keyRows, laneGroups []laneGr
 	for from := first; from < keys.to; from += v.order.step {
 		to := min(from+v.order.step, keys.to)
 		for i := range laneGroups {
-			g, b := &laneGroups[i], &d.block[i]
+			g, b, part := &laneGroups[i], &d.block[i], span{from: max(from, keys.from), to: to}
+			shared := g.sharesVectors(at.engine.set.Vec)
+			m.packArgs.Signed = true
+			if shared {
+				m.packHeads(at, v, g, b.scores, part)
+			}
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
-				v.toHead(at, head)
-				m.decodeHead(at, v, g, b, row, span{from: max(from, keys.from), to: to}, from > first, to < keys.to)
+				lane0, lanes := 0, g.lanes
+				if shared {
+					v.toRows(head)
+				} else {
+					v.toHead(at, head)
+					lane0, lanes = m.packHead(at, v, g, b.scores, row, part)
+				}
+				m.decodeHead(at, v, g, b, row, lane0, lanes, part, from > first, to < keys.to)
 			}
 		}
 	}
 }
 
+// packHead makes the panels of the weights of the keys for the rows of a KV head from one on, in whole vectors. It
+// returns the first lane of these, and their number.
+func (m *weigher) packHead(at *cursor, v *keyRows, g *laneGroup, weights *float32, row int, keys span) (lane0, lanes int) {
+	vec, from := at.engine.set.Vec, keys.from&^(kernel.Int8Block-1)
+	lane0 = row / vec * vec
+	lanes = roundUp(row+g.rowsPerKV-lane0, vec)
+	m.find(at, v, 0, keys.from, keys.to)
+	for i := range v.kv.Elem.Int8Groups(at.problem.DimV) {
+		m.pack(at, v, i, i, lane(weights, from, g.lanes, lane0), g.lanes, lanes, from, keys.to)
+	}
+	return lane0, lanes
+}
+
 // decodeHead adds the weighted values of some keys for the rows of a KV head from one on: to the sums of the block
-// so far if there are some, and for those to come if there are.
-func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupBlock, row int, keys span, some, more bool) {
+// so far if there are some, and for those to come if there are. The panels have so many lanes from one on.
+func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupBlock, row, lane0, lanes int, keys span, some, more bool) {
 	a, set, e, dim := &m.decodeArgs, at.engine.set, v.kv.Elem, at.problem.DimV
 	from := keys.from &^ (kernel.Int8Block - 1)
 	a.V, a.Off, a.Elem, a.Keys, a.Dim = v.base, v.offsets(from), e, keys.to-from, dim
@@ -163,14 +237,6 @@ func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupB
 			m.off[k] = m.off[keys.from-from]
 		}
 		a.Off = &m.off
-	}
-	// The lanes of the rows, in whole vectors.
-	lane0 := row / set.Vec * set.Vec
-	lanes := roundUp(row+g.rowsPerKV-lane0, set.Vec)
-	m.find(at, v, keys.from, keys.to)
-	m.packArgs.Signed = true
-	for i := range e.Int8Groups(dim) {
-		m.pack(at, v, i, i, lane(b.scores, from, g.lanes, lane0), g.lanes, lanes, from, keys.to)
 	}
 	a.Codes = (*int8)(unsafe.Pointer(ptr.At(m.codes, row-lane0)))
 	a.Scales, a.Mins = ptr.At(m.steps, row-lane0), nil

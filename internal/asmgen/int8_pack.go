@@ -11,7 +11,7 @@ import (
 const packInt8Formula = `
 for blocks b of 32 dims, l := range Lanes {
 	x = the dims of lane l, 0 behind Dim
-	if there are Factors { x = Factors * x, or +0 where the sign bit of x is set }
+	if there are Factors { x = Factors * x, or +0 where the sign bit of x is set } // by lane, if there is a FactorStride
 	most = max(|x|)
 	D, q = most/127, round(x * (127/most))
 	if 127/most is infinite { D, q = 0, 0 }
@@ -32,6 +32,7 @@ type packer struct {
 	local      Int // the block
 	factor     Int // Factors, next
 	min        Int // Mins, next
+	fs         Int // bytes from the factors of a dim to those of the next
 
 	x, t, sign, most, abs Vec
 	least, sum            Vec // sums of Mins
@@ -47,11 +48,12 @@ func packInt8(arch *Arch) *Func {
 		return packBytes(f)
 	}
 	p := &packer{
-		Func: f, q: f.int("Q, at the block"), qs: f.int("Q, bytes from row to row"), cs: f.int("bytes of a row of lanes"),
+		Func: f, q: f.int("Q, at the block"), qs: f.int("Q, bytes from row to row"), cs: f.int("bytes of a row of lanes; before, of one of Factors"),
 		scales: f.int("Scales, at the block"), lane: f.int("bytes of the lanes before"), dims: f.int("dims left"),
 		n: f.int("dims left of the block"), at: f.int("next dim"), to: f.int("where it goes"), local: f.int("the block"),
 		factor: f.int("Factors, next"), min: f.int("Mins, next"),
 	}
+	p.fs = p.cs
 	m := f.vectors("all:")
 	p.x, p.t, p.sign, p.most, p.abs = m.one("dim"), m.one("scratch"), m.one("signs"), m.one("largest magnitude"), m.one("magnitude bits")
 	p.least, p.sum, p.const127, p.inverse = m.one("sum of Mins, or of integers"), m.one("scratch"), m.one("127"), m.one("127/most")
@@ -61,7 +63,6 @@ func packInt8(arch *Arch) *Func {
 	f.LocalBase(f, p.local)
 	f.load("Q", p.q)
 	f.loadBytes("Stride", p.qs)
-	f.loadBytes("Lanes", p.cs)
 	f.load("Scales", p.scales)
 	f.load("Dim", p.dims)
 	f.Broadcast(f, f.word(1<<31-1), p.abs)
@@ -105,18 +106,18 @@ func (p *packer) first() {
 	p.Zero(p.Func, p.least)
 	p.load("Factors", p.factor)
 	p.Branch(p.Func, p.factor, "NE", "$0", "factors")
-	p.dimsOf("plain", false, false)
+	p.dimsOf("plain", noFactors, false)
 	p.Label("factors")
 	p.load("Dim", p.at)
 	p.Op(p.Sub, p.dims, p.at)
+	p.loadBytes("FactorStride", p.fs)
+	p.Branch(p.Func, p.fs, "NE", "$0", "lanesFactors")
 	p.times(4, p.at)
-	p.Op(p.Add, p.at, p.factor)
-	p.load("Mins", p.min)
-	p.Branch(p.Func, p.min, "NE", "$0", "mins")
-	p.dimsOf("scaled", true, false)
-	p.Label("mins")
-	p.Op(p.Add, p.at, p.min)
-	p.dimsOf("minned", true, true)
+	p.scaled("scaled", dimFactors)
+	p.Label("lanesFactors")
+	p.Op(p.MulInt, p.fs, p.at)
+	p.Op(p.Add, p.lane, p.at)
+	p.scaled("scaledByLane", laneFactors)
 	p.Label("most")
 	p.Op(p.Mov, kernel.Int8Block, p.n)
 	p.Op(p.Sub, p.dims, p.n)
@@ -129,29 +130,56 @@ func (p *packer) first() {
 	p.Label("whole")
 }
 
+// What dims are multiplied by.
+const (
+	noFactors   = iota
+	dimFactors  // of all lanes
+	laneFactors // of each lane
+)
+
+// scaled writes the loops with factors, which lie at bytes of the block behind Factors and Mins.
+func (p *packer) scaled(name string, factors int) {
+	mins := name + "Mins"
+	p.Op(p.Add, p.at, p.factor)
+	p.load("Mins", p.min)
+	p.Branch(p.Func, p.min, "NE", "$0", mins)
+	p.dimsOf(name, factors, false)
+	p.Label(mins)
+	p.Op(p.Add, p.at, p.min)
+	p.dimsOf(name+"MinsDim", factors, true)
+}
+
 // dimsOf writes the loop over the dims of the block.
-func (p *packer) dimsOf(name string, factors, mins bool) {
+func (p *packer) dimsOf(name string, factors int, mins bool) {
 	const unroll = 4
 	one, done := name+"One", name+"Rest"
 	signs := "VPSRAD"
 	if p.DotBytes != nil {
 		signs = "SSHR.S4"
 	}
+	load := func(i int, from Int) {
+		if factors == dimFactors {
+			p.Broadcast(p.Func, mem(from, 4*i), p.t)
+			return
+		}
+		p.Op(p.Load, mem(from, 0), p.t)
+		p.Op(p.Add, p.fs, from)
+	}
 	step := func(i int) {
 		p.Op(p.Load, mem(p.at, 0), p.x)
-		if factors {
+		if factors != noFactors {
 			p.Op(signs, 31, p.x, p.sign)
 		}
 		if mins { // least = sign bit ? least : x*min + least
-			p.Broadcast(p.Func, mem(p.min, 4*i), p.t)
+			load(i, p.min)
 			p.Op(p.Copy, p.least, p.sum)
 			p.Op(p.FMAV, p.t, p.x, p.sum)
 			p.Op(p.XorV, p.sum, p.least, p.least)
 			p.Op(p.AndV, p.sign, p.least, p.least)
 			p.Op(p.XorV, p.sum, p.least, p.least)
 		}
-		if factors {
-			p.Broadcast(p.Func, mem(p.factor, 4*i), p.t)
+		if factors != noFactors {
+			load(i, p.factor)
 			p.Op(p.MulV, p.t, p.x, p.x)
 			p.ClearBits(p.Func, p.sign, p.x)
 		}
@@ -162,10 +190,10 @@ func (p *packer) dimsOf(name string, factors, mins bool) {
 	}
 	next := func(steps int) {
 		p.Op(p.Add, steps*p.Bytes(), p.to)
-		if factors {
+		if factors == dimFactors {
 			p.Op(p.Add, 4*steps, p.factor)
 		}
-		if mins {
+		if factors == dimFactors && mins {
 			p.Op(p.Add, 4*steps, p.min)
 		}
 		p.Op(p.Sub, steps, p.n)
@@ -207,6 +235,7 @@ func (p *packer) scale() {
 // second writes the second way through the block: the integers. Packs go by parts of a vector: those of four dims come
 // to be in order by one permutation.
 func (p *packer) second() {
+	p.loadBytes("Lanes", p.cs)
 	p.Op(p.Mov, p.scales, p.to)
 	p.Op(p.Sub, p.arg("Scales"), p.to)
 	p.times(int8Groups, p.to)

@@ -80,10 +80,14 @@ func packInt8(a *kernel.PackInt8Args) {
 					x[i] = 0
 					continue
 				}
-				if a.Mins != nil {
-					least = fp.ExactFMA(x[i], *ptr.At(a.Mins, 32*b+i), least)
+				at := 32*b + i
+				if a.FactorStride > 0 {
+					at = at*a.FactorStride + l
 				}
-				x[i] *= *ptr.At(a.Factors, 32*b+i)
+				if a.Mins != nil {
+					least = fp.ExactFMA(x[i], *ptr.At(a.Mins, at), least)
+				}
+				x[i] *= *ptr.At(a.Factors, at)
 			}
 			var block [13]float32
 			q := unsafe.Pointer(&block)
@@ -176,16 +180,21 @@ func (s *suite) packInt8(lanes int) {
 				a.Sums = s.matrix("Sums", blocks, lanes, lanes, unwritten)
 			}
 			if s.IntN(2) == 0 {
-				a.Factors = s.matrix("Factors", 1, dim, dim, choose(s.Rand, numbers))
+				rows, cols, step := 1, dim, dim
+				if s.IntN(2) == 0 {
+					rows, cols, step = dim, lanes, s.stride(lanes)
+					a.FactorStride = step
+				}
+				a.Factors = s.matrix("Factors", rows, cols, step, choose(s.Rand, numbers))
 				if a.Sums != nil && s.IntN(2) == 0 {
-					a.Mins = s.matrix("Mins", 1, dim, dim, choose(s.Rand, numbers))
+					a.Mins = s.matrix("Mins", rows, cols, step, choose(s.Rand, numbers))
 				}
 			}
 			a.Signed = s.IntN(2) == 0
 			got := a
 			what := func() string {
-				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d sums=%v factors=%v mins=%v signed=%v Q=%s",
-					dim, lanes, stride, a.Sums != nil, a.Factors != nil, a.Mins != nil, a.Signed, g.name)
+				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d sums=%v factors=%v factorStride=%d mins=%v signed=%v Q=%s",
+					dim, lanes, stride, a.Sums != nil, a.Factors != nil, a.FactorStride, a.Mins != nil, a.Signed, g.name)
 			}
 			s.check(what, func() { packInt8(&a) }, func() { s.set.PackInt8(&got) })
 			unchanged(s, what, got, a)

@@ -11,7 +11,7 @@ import (
 var int8ValuesFaults = []fault{
 	{"scales what the mask took away", "PackInt8", "want", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
-			if a.Factors == nil || a.Mins != nil {
+			if a.Factors == nil || a.Mins != nil || a.FactorStride > 0 {
 				packInt8(a)
 				return
 			}
@@ -27,16 +27,52 @@ var int8ValuesFaults = []fault{
 	{"ignores Factors", "PackInt8", "want", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
 			b := *a
-			b.Factors, b.Mins = nil, nil
+			b.Factors, b.Mins, b.FactorStride = nil, nil, 0
 			packInt8(&b)
 		}
 	}},
 	{"reads a factor too many", "PackInt8", "fault", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
-			if a.Factors != nil {
+			if a.Factors != nil && a.FactorStride == 0 {
 				sink = *ptr.At(a.Factors, a.Dim)
 			}
 			packInt8(a)
+		}
+	}},
+	{"reads the factor of a lane too many", "PackInt8", "fault", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			if a.FactorStride > 0 {
+				sink = *ptr.At(a.Factors, (a.Dim-1)*a.FactorStride+a.Lanes)
+			}
+			packInt8(a)
+		}
+	}},
+	{"has the factors of the first lane for all", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			if a.FactorStride == 0 || a.Mins != nil {
+				packInt8(a)
+				return
+			}
+			factors := make([]float32, a.Dim)
+			for i := range factors {
+				factors[i] = *ptr.At(a.Factors, i*a.FactorStride)
+			}
+			b := *a
+			b.Factors, b.FactorStride = &factors[0], 0
+			packInt8(&b)
+		}
+	}},
+	{"has the minima of the first lane for all", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			b := *a
+			if a.FactorStride > 0 && a.Mins != nil {
+				mins := make([]float32, a.Dim*a.FactorStride)
+				for i := range mins {
+					mins[i] = *ptr.At(a.Mins, i/a.FactorStride*a.FactorStride)
+				}
+				b.Mins = &mins[0]
+			}
+			packInt8(&b)
 		}
 	}},
 	{"ignores Mins", "PackInt8", "want", func(s *kernel.Funcs) {
