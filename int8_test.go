@@ -162,7 +162,10 @@ func quantizedBlock(x []float32) (q [32]int32, d float32) {
 	return q, most / 127
 }
 
-// int8Product returns Y = old + bias + X Wᵀ in class Int8, by its definition.
+// int8Product returns Y = old + bias + X Wᵀ in class Int8, by its definition. It would take most of the time under the
+// race detector if that looks at it.
+//
+//go:norace
 func int8Product(x []float32, w *int8Weights, bias, old []float32) []float32 {
 	n, k := w.Rows(), w.Cols()
 	m := len(x) / k
