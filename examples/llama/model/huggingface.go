@@ -54,8 +54,15 @@ type huggingFaceConfig struct {
 	SparseStep   int   `json:"decoder_sparse_step"`
 	Dense        []int `json:"mlp_only_layers"`
 
+	// What transformers 5 have in the place of rope_theta and rope_scaling.
+	Rope *struct {
+		Theta float64 `json:"rope_theta"`
+		qkv.RotaryScaling
+	} `json:"rope_parameters"`
+
 	LayerTypes []string `json:"layer_types"`
 	Limit      float64  `json:"swiglu_limit"`
+	Slope      *float64 `json:"swiglu_alpha"`
 }
 
 // OpenHuggingFace returns the weights of a model's folder, its config.json and the tensors of
@@ -100,6 +107,9 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	if x.RopeScaling != nil {
 		c.Rotary.Scaling = *x.RopeScaling
 	}
+	if x.Rope != nil {
+		c.Rotary = qkv.RotaryConfig{Base: x.Rope.Theta, Scaling: x.Rope.RotaryScaling}
+	}
 	if x.Type == "gpt_oss" {
 		r.names = gptOSSNames()
 		r.gptOSS(f)
@@ -109,6 +119,9 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	case "gpt_oss":
 		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
 		c.Clamp, c.Window, c.Period, c.LocalRotary = float32(cmp.Or(x.Limit, 7)), x.SlidingWindow, 2, c.Rotary
+		if x.Slope != nil && *x.Slope != 1.702 {
+			r.fail("swiglu_alpha is %v, 1.702 is supported", *x.Slope)
+		}
 		for i, typ := range x.LayerTypes {
 			if want := []string{"sliding_attention", "full_attention"}[i%2]; typ != want {
 				r.fail("layer_types[%d] is %.40q, %s is supported there", i, typ, want)

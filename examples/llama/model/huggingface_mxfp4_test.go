@@ -201,6 +201,7 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 		{`is [5, 64], [4, 64] is needed`, set("num_local_experts", 4)},
 		{`0 experts`, set("num_local_experts", 0)},
 		{`experts multiply is -1`, set("swiglu_limit", -1)},
+		{`swiglu_alpha is 1.5`, set("swiglu_alpha", 1.5)},
 	} {
 		config := map[string]any{}
 		for k, v := range all {

@@ -91,6 +91,10 @@ func TestHuggingFace(t *testing.T) {
 		w, err := Random(c, 3)
 		must(err)
 		config, data := huggingFaceOf(typ, w)
+		if typ == "qwen3" || typ == "mixtral" { // as transformers 5 have it
+			config["rope_parameters"] = map[string]any{"rope_type": "default", "rope_theta": c.Rotary.Base}
+			delete(config, "rope_theta")
+		}
 		json, err := json.Marshal(config)
 		must(err)
 		f, err := safetensors.Parse(data)
