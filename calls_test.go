@@ -423,7 +423,7 @@ func TestCallsDivide(t *testing.T) {
 			}},
 			{"PackInt8 of weights by lane", func(generic bool, out, top, sum *float32) {
 				a := &kernel.PackInt8Args{
-					Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Factors: &packed[0], Mins: &packed[0], FactorStride: lanes, Codes: (*byte)(unsafe.Pointer(out)),
+					Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Factors: &data[0], Mins: &data[1], FactorStride: lanes + 3, Codes: (*byte)(unsafe.Pointer(out)),
 					Scales: ptr.At(out, dim*lanes/4), Sums: ptr.At(out, dim*lanes/4+dim/kernel.Int8Block*lanes),
 				}
 				either(t, generic, packInt8Generic, set.PackInt8, a)

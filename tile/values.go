@@ -40,7 +40,7 @@ func weigherBlocks(p *Problem, lanes int) int {
 
 // weigherHeads returns the most KV heads of a lane group that decodes.
 func weigherHeads(p *Problem) int {
-	return max(1, min(p.KVHeads, kernel.MaxDecodeRows*p.KVHeads/max(1, p.Heads)))
+	return max(1, min(p.KVHeads, kernel.MaxDecodeRows/max(1, p.Heads/max(1, p.KVHeads))))
 }
 
 // weigherFloats returns the float32 values of the buffers.

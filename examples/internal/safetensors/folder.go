@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +57,7 @@ func readIndex(path string) ([]byte, error) {
 // openShards opens the files that an index names. Each tensor of theirs has to be one of the index, in the file
 // that it says.
 func openShards(folder string, text []byte) (_ *File, err error) {
-	tree, err := jsontree.Parse(text, 2)
+	tree, err := jsontree.Parse(text, 3)
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +66,10 @@ func openShards(folder string, text []byte) (_ *File, err error) {
 		return nil, errors.New("it has no weight_map")
 	}
 	var names []string // of files
-	for tensor, x := range where {
-		name, _ := x.(string)
-		if name == "" || filepath.Base(name) != name || !filepath.IsLocal(name) {
+	tensors := slices.Sorted(maps.Keys(where))
+	for _, tensor := range tensors {
+		name, _ := where[tensor].(string)
+		if name == "" || name == "." || len(name) > 255 || filepath.Base(name) != name || !filepath.IsLocal(name) {
 			return nil, fmt.Errorf("tensor %.80q is in %.80q, which is no name of a file of the folder", tensor, name)
 		}
 		names = append(names, name)
@@ -87,14 +89,14 @@ func openShards(folder string, text []byte) (_ *File, err error) {
 		all.files = append(all.files, shard.files...)
 		for _, tensor := range shard.Names {
 			if where[tensor] != name {
-				return nil, fmt.Errorf("%s has tensor %.80q, which the index has not there", name, tensor)
+				return nil, fmt.Errorf("%q has tensor %.80q, which the index has not there", name, tensor)
 			}
 			all.Names, all.tensors[tensor] = append(all.Names, tensor), shard.tensors[tensor]
 		}
 	}
-	for tensor, name := range where {
+	for _, tensor := range tensors {
 		if all.tensors[tensor] == nil {
-			return nil, fmt.Errorf("%s has no tensor %.80q", name, tensor)
+			return nil, fmt.Errorf("%q has no tensor %.80q", where[tensor], tensor)
 		}
 	}
 	return all, nil

@@ -22,10 +22,9 @@ func folder(t *testing.T, files map[string]string) string {
 }
 
 const (
-	shardA  = `{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}`
-	shardB  = `{"c":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`
-	ofBoth  = `{"metadata":{"total_size":4},"weight_map":{"c":"2.safetensors","a":"1.safetensors","b":"1.safetensors"}}`
-	inWhole = "model.safetensors"
+	shardA = `{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}`
+	shardB = `{"c":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`
+	ofBoth = `{"metadata":{"total_size":4},"weight_map":{"c":"2.safetensors","a":"1.safetensors","b":"1.safetensors"}}`
 )
 
 func TestOpenFolder(t *testing.T) {
@@ -35,7 +34,7 @@ func TestOpenFolder(t *testing.T) {
 		names []string
 	}{
 		{map[string]string{index: ofBoth, "1.safetensors": one, "2.safetensors": two}, []string{"a", "b", "c"}},
-		{map[string]string{index: ofBoth, inWhole: two}, []string{"c"}}, // which comes before an index
+		{map[string]string{index: ofBoth, whole: two}, []string{"c"}}, // which comes before an index
 		{map[string]string{index: `{"weight_map":{}}`}, nil},
 	} {
 		f, err := OpenFolder(folder(t, c.files))
@@ -68,12 +67,14 @@ func TestOpenFolderErrors(t *testing.T) {
 		{`{"weight_map":{"a":1}}`, one, two, `tensor "a" is in ""`},
 		{`{"weight_map":{"a":"../1.safetensors"}}`, one, two, `is in "../1.safetensors", which is no name`},
 		{`{"weight_map":{"a":".."}}`, one, two, `is in "..", which is no name`},
+		{`{"weight_map":{"a":"."}}`, one, two, `is in ".", which is no name`},
+		{`{"weight_map":{"a":"` + strings.Repeat("x", 256) + `"}}`, one, two, `xxx", which is no name`},
 		{`{"weight_map":{"a":"/etc/passwd"}}`, one, two, `is in "/etc/passwd", which is no name`},
 		{ofBoth, one, "", "2.safetensors"},
 		{ofBoth, one, two[:9], "2.safetensors: safetensors: the header"},
-		{ofBoth, two, two, `1.safetensors has tensor "c", which the index has not there`},
-		{`{"weight_map":{"a":"1.safetensors"}}`, one, two, `1.safetensors has tensor "b"`},
-		{`{"weight_map":{"c":"2.safetensors","d":"2.safetensors"}}`, one, two, `2.safetensors has no tensor "d"`},
+		{ofBoth, two, two, `"1.safetensors" has tensor "c", which the index has not there`},
+		{`{"weight_map":{"a":"1.safetensors"}}`, one, two, `"1.safetensors" has tensor "b"`},
+		{`{"weight_map":{"c":"2.safetensors","d":"2.safetensors"}}`, one, two, `"2.safetensors" has no tensor "d"`},
 	} {
 		files := map[string]string{}
 		for name, text := range map[string]string{index: c.index, "1.safetensors": c.one, "2.safetensors": c.two} {
@@ -81,7 +82,11 @@ func TestOpenFolderErrors(t *testing.T) {
 				files[name] = text
 			}
 		}
-		_, err := OpenFolder(folder(t, files))
+		dir := folder(t, files)
+		_, err := OpenFolder(dir)
+		if maps, _ := os.ReadFile("/proc/self/maps"); strings.Contains(string(maps), dir) { // on Linux
+			t.Errorf("want %q: files are still mapped", c.want)
+		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}

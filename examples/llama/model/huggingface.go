@@ -85,7 +85,8 @@ func OpenHuggingFace(folder string) (*Tensors, io.Closer, error) {
 }
 
 // FromHuggingFace returns the weights of a model of Hugging Face: its config.json and its tensors, which stay in
-// the file, apart from the experts of gpt-oss. The error names what is missing, has other dims than the configuration says, or is not supported.
+// the file, apart from the experts of gpt-oss. The error names what is missing, has other dims than the configuration
+// says, or is not supported.
 func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	r := &reader{names: &huggingFaceNames, stored: f.Names, used: map[string]bool{}, find: func(name string) stored {
 		if t := f.Tensor(name); t != nil {
@@ -108,7 +109,10 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		c.Rotary.Scaling = *x.RopeScaling
 	}
 	if x.Rope != nil {
-		c.Rotary = qkv.RotaryConfig{Base: x.Rope.Theta, Scaling: x.Rope.RotaryScaling}
+		c.Rotary = qkv.RotaryConfig{Base: cmp.Or(x.Rope.Theta, x.RopeTheta), Scaling: x.Rope.RotaryScaling}
+		if c.Rotary.Base == 0 {
+			r.fail("rope_parameters has no rope_theta")
+		}
 	}
 	if x.Type == "gpt_oss" {
 		r.names = gptOSSNames()
@@ -119,8 +123,11 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	case "gpt_oss":
 		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
 		c.Clamp, c.Window, c.Period, c.LocalRotary = float32(cmp.Or(x.Limit, 7)), x.SlidingWindow, 2, c.Rotary
-		if x.Slope != nil && *x.Slope != 1.702 {
-			r.fail("swiglu_alpha is %v, 1.702 is supported", *x.Slope)
+		if x.Slope != nil && *x.Slope != clampSlope {
+			r.fail("swiglu_alpha is %v, %v is supported", *x.Slope, clampSlope)
+		}
+		if n := len(x.LayerTypes); n != 0 && n != c.Layers {
+			r.fail("layer_types has %d layers, num_hidden_layers is %d", n, c.Layers)
 		}
 		for i, typ := range x.LayerTypes {
 			if want := []string{"sliding_attention", "full_attention"}[i%2]; typ != want {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -24,41 +25,52 @@ func gptOSSNames() *tensorNames {
 func (r *reader) gptOSS(f *safetensors.File) {
 	const experts = ".mlp.experts."
 	made, names := map[string]stored{}, []string(nil)
-	add := func(name string, t stored) {
-		if made[name] == nil {
-			names = append(names, name)
-		}
-		made[name] = t
-	}
 	for _, name := range r.stored {
 		layer, part, ok := strings.Cut(name, experts)
-		of := func(matrix string) string { return layer + experts + matrix }
-		sibling := func(suffix string) *safetensors.Tensor {
-			t := f.Tensor(of(suffix))
-			if t == nil {
-				r.fail("the file has no tensor %q", of(suffix))
-			}
-			return t
-		}
-		switch {
-		case ok && (part == "gate_up_proj_scales" || part == "down_proj_scales"):
-			sibling(strings.TrimSuffix(part, "scales") + "blocks") // which stands for both
-		case ok && part == "gate_up_proj_blocks":
-			if scales := sibling("gate_up_proj_scales"); scales != nil {
-				add(of("gate_proj.weight"), &mxfp4{f.Tensor(name), scales, 0, 2})
-				add(of("up_proj.weight"), &mxfp4{f.Tensor(name), scales, 1, 2})
-			}
-		case ok && part == "down_proj_blocks":
-			if scales := sibling("down_proj_scales"); scales != nil {
-				add(of("down_proj.weight"), &mxfp4{f.Tensor(name), scales, 0, 1})
-			}
-		case ok && part == "gate_up_proj_bias":
-			add(of("gate_proj.bias"), &everySecond{f.Tensor(name), 0})
-			add(of("up_proj.bias"), &everySecond{f.Tensor(name), 1})
-		case ok && part == "down_proj_bias":
-			add(of("down_proj.bias"), f.Tensor(name))
-		default:
+		matrix, suffix, _ := strings.Cut(part, "_proj")
+		if !ok || matrix != "gate_up" && matrix != "down" {
 			names = append(names, name)
+			continue
+		}
+		prefix := layer + experts
+		parts := [3]*safetensors.Tensor{}
+		for i, suffix := range []string{"_blocks", "_scales", "_bias"} {
+			if parts[i] = f.Tensor(prefix + matrix + "_proj" + suffix); parts[i] == nil {
+				r.fail("the file has no tensor %q, which is needed beside %q", prefix+matrix+"_proj"+suffix, name)
+			}
+		}
+		if r.err != nil {
+			return
+		}
+		switch suffix {
+		case "_scales", "_bias":
+			continue // the blocks stand for all three
+		case "_blocks":
+		default:
+			r.fail("tensor %q is not supported in such a model", name)
+		}
+		of := []string{"gate_proj", "up_proj"}
+		if matrix == "down" {
+			of = []string{"down_proj"}
+		}
+		b, s := parts[0], parts[1]
+		if b.Type != "U8" || s.Type != "U8" || len(b.Shape) != 4 || b.Shape[3] != 16 || !slices.Equal(b.Shape[:3], s.Shape) || b.Shape[1]%len(of) != 0 {
+			r.fail("tensor %q is %s %v and its scales are %s %v, blocks U8 [experts, rows, columns/32, 16] with U8 [experts, rows, columns/32] are needed",
+				name, b.Type, b.Shape, s.Type, s.Shape)
+			return
+		}
+		if _, cols := parts[2].Size(); cols%len(of) != 0 {
+			r.fail("tensor %q is %v, an even number of columns is needed", parts[2].Name, parts[2].Shape)
+		}
+		for i, x := range of {
+			weight, bias := prefix+x+".weight", prefix+x+".bias"
+			for _, name := range []string{weight, bias} {
+				if r.has(name) {
+					r.fail("the file has tensor %q and experts in MXFP4", name)
+				}
+			}
+			made[weight], made[bias] = &mxfp4{b, s, i, len(of)}, &columns{parts[2], i, len(of)}
+			names = append(names, weight, bias)
 		}
 	}
 	find := r.find
@@ -76,22 +88,19 @@ type mxfp4 struct {
 	first, step    int
 }
 
-// Size returns the rows of all experts, and -1 for what is no such matrix.
+// Size returns the rows of all experts.
 func (t *mxfp4) Size() (rows, cols int) {
-	b, s := t.blocks, t.scales
-	if b.Type != "U8" || s.Type != "U8" || len(b.Shape) != 4 || b.Shape[3] != 16 || !slices.Equal(b.Shape[:3], s.Shape) || b.Shape[1]%t.step != 0 {
-		return -1, -1
-	}
-	return b.Shape[0] * b.Shape[1] / t.step, b.Shape[2] * 32
+	shape := t.blocks.Shape
+	return shape[0] * shape[1] / t.step, shape[2] * 32
 }
 
 // Matrix returns a copy in blocks as ggml has them: the scale, then 16 bytes with elements j and j + 16.
 func (t *mxfp4) Matrix() (qkv.Matrix, error) {
 	rows, cols := t.Size()
-	if rows < 0 {
-		return qkv.Matrix{}, fmt.Errorf("tensors %q and %q are no blocks of MXFP4", t.blocks.Name, t.scales.Name)
-	}
 	n := cols / 32
+	if rows*n > math.MaxInt/17 {
+		return qkv.Matrix{}, fmt.Errorf("tensor %q has %d blocks, %d are supported", t.blocks.Name, rows*n, math.MaxInt/17)
+	}
 	data := make([]byte, 0, rows*n*17)
 	for row := range rows {
 		at := (t.first + row*t.step) * n
@@ -112,28 +121,25 @@ func (t *mxfp4) Float32() ([]float32, error) {
 	return nil, fmt.Errorf("tensor %q is no vector", t.blocks.Name)
 }
 
-// An everySecond is a tensor of which each second column is meant, from the one of number first on.
-type everySecond struct {
+// A columns is a tensor of which each step-th column is meant, from the one of number first on.
+type columns struct {
 	*safetensors.Tensor
-	first int
+	first, step int
 }
 
-// Size returns half the columns, and -1 where they are no even number.
-func (t *everySecond) Size() (rows, cols int) {
-	if rows, cols = t.Tensor.Size(); cols%2 != 0 {
-		return -1, -1
-	}
-	return rows, cols / 2
+func (t *columns) Size() (rows, cols int) {
+	rows, cols = t.Tensor.Size()
+	return rows, cols / t.step
 }
 
 // Float32 returns a copy of the elements that are meant.
-func (t *everySecond) Float32() ([]float32, error) {
+func (t *columns) Float32() ([]float32, error) {
 	all, err := t.Tensor.Float32()
 	if err != nil {
 		return nil, err
 	}
-	x := make([]float32, 0, len(all)/2)
-	for i := t.first; i < len(all); i += 2 {
+	x := make([]float32, 0, len(all)/t.step)
+	for i := t.first; i < len(all); i += t.step {
 		x = append(x, all[i])
 	}
 	return x, nil

@@ -16,10 +16,10 @@ import (
 )
 
 // codesMXFP4 returns values in MXFP4, a code each and a scale for 32 of them, and has them become what is kept.
-func codesMXFP4(x []float32) (codes, scales []byte) {
+func codesMXFP4(x []float32, row int) (codes, scales []byte) {
 	values := []float32{0, 0.5, 1, 1.5, 2, 3, 4, 6}
 	for i := range x {
-		e := i / 32 % 3
+		e := (row + i/32) % 3
 		if i%32 == 0 {
 			scales = append(scales, byte(124-e)) // 2^-3 and less
 		}
@@ -77,7 +77,7 @@ func gptOSSOf(w *Weights) (config map[string]any, tensors []huggingFaceTensor) {
 		}
 		var both, down rows
 		row := func(x, bias []float32, i, cols int, to *rows) {
-			codes, scales := codesMXFP4(x[i*cols:][:cols])
+			codes, scales := codesMXFP4(x[i*cols:][:cols], len(to.bias))
 			for j := 0; j < cols; j += 2 {
 				to.blocks = append(to.blocks, codes[j]|codes[j+1]<<4)
 			}
@@ -118,14 +118,13 @@ func TestHuggingFaceGPTOSS(t *testing.T) {
 	w := randomGPTOSS()
 	config, tensors := gptOSSOf(w) // which rounds the weights
 	for _, x := range tensors {
-		if codes := bytes.Clone(x.data); strings.HasSuffix(x.name, "_blocks") {
-			if slices.Sort(codes); len(slices.Compact(codes)) < 100 {
-				t.Fatalf("%s has few different bytes", x.name)
-			}
+		different := bytes.Clone(x.data)
+		slices.Sort(different)
+		different = slices.Compact(different)
+		if strings.HasSuffix(x.name, "_blocks") && len(different) < 100 || strings.HasSuffix(x.name, "_scales") && len(different) < 3 {
+			t.Fatalf("%s has few different bytes", x.name)
 		}
 	}
-	text, err := json.Marshal(config)
-	must(err)
 	e, err := qkv.New(qkv.Config{})
 	must(err)
 	run := func(x *Tensors) []float32 {
@@ -149,6 +148,8 @@ func TestHuggingFaceGPTOSS(t *testing.T) {
 		},
 	} {
 		dir := t.TempDir()
+		text, err := json.Marshal(config)
+		must(err)
 		files["config.json"] = text
 		for name, data := range files {
 			must(os.WriteFile(filepath.Join(dir, name), data, 0o600))
@@ -162,6 +163,12 @@ func TestHuggingFaceGPTOSS(t *testing.T) {
 			t.Errorf("%d files: logits are others", len(files))
 		}
 		must(closer.Close())
+		// For the next, as transformers 5 have it.
+		if rope, ok := config["rope_scaling"].(map[string]any); ok {
+			rope["rope_theta"], config["rope_parameters"] = config["rope_theta"], rope
+			delete(config, "rope_scaling")
+			delete(config, "rope_theta")
+		}
 	}
 }
 
@@ -182,8 +189,29 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 			return x
 		}
 	}
-	set := func(key string, v any) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
-		return func(c map[string]any, x []huggingFaceTensor) []huggingFaceTensor { c[key] = v; return x }
+	rename := func(name, other string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
+		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+			for i := range x {
+				if before, ok := strings.CutSuffix(x[i].name, "0.mlp.experts."+name); ok {
+					x[i].name = before + "0.mlp.experts." + other
+				}
+			}
+			return x
+		}
+	}
+	extra := func(name string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
+		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+			return append([]huggingFaceTensor{{"model.layers.0.mlp.experts." + name, "U8", []int{1}, []byte{1}}}, x...)
+		}
+	}
+	set := func(key string, v any, without ...string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
+		return func(c map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+			for _, key := range without {
+				delete(c, key)
+			}
+			c[key] = v
+			return x
+		}
 	}
 	for _, c := range []struct {
 		want   string
@@ -191,12 +219,19 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 	}{
 		{`no tensor "model.layers.0.mlp.experts.gate_up_proj_scales"`, drop("0.mlp.experts.gate_up_proj_scales")},
 		{`no tensor "model.layers.1.mlp.experts.down_proj_blocks"`, drop("1.mlp.experts.down_proj_blocks")},
-		{`no tensor "model.layers.1.mlp.experts.gate_proj.bias"`, drop("1.mlp.experts.gate_up_proj_bias")},
+		{`no tensor "model.layers.1.mlp.experts.gate_up_proj_bias"`, drop("1.mlp.experts.gate_up_proj_bias")},
 		{`no tensor "model.layers.1.self_attn.sinks"`, drop("1.self_attn.sinks")},
-		{`"model.layers.0.mlp.experts.down_proj.weight" is [-1, -1]`, shape("down_proj_blocks", "I8", 5, 64, 3, 16)},
-		{`"model.layers.0.mlp.experts.down_proj.weight" is [-1, -1]`, shape("down_proj_scales", "U8", 5, 3, 64)},
-		{`"model.layers.0.mlp.experts.down_proj.weight" is [-1, -1]`, shape("down_proj_blocks", "U8", 5, 64, 6, 8)},
-		{`no tensor "model.layers.0.mlp.experts.gate_proj.weight"`, shape("gate_up_proj_blocks", "U8", 960*2*16)},
+		{`down_proj_blocks" is I8 [5 64 3 16] and its scales are U8 [5 64 3]`, shape("down_proj_blocks", "I8", 5, 64, 3, 16)},
+		{`scales are U8 [5 3 64]`, shape("down_proj_scales", "U8", 5, 3, 64)},
+		{`down_proj_blocks" is U8 [5 64 6 8]`, shape("down_proj_blocks", "U8", 5, 64, 6, 8)},
+		{`gate_up_proj_blocks" is U8 [30720]`, shape("gate_up_proj_blocks", "U8", 5*192*2*16)},
+		{`gate_up_proj_bias" is [320 3], an even`, shape("gate_up_proj_bias", "F32", 320, 3)},
+		{`"model.layers.0.mlp.experts.down_proj.bias" is [64, 5]`, shape("down_proj_bias", "F32", 64, 5)},
+		{`gate_up_proj_blocks", which is needed beside "model.layers.0.mlp.experts.gate_up_proj"`, rename("gate_up_proj_blocks", "gate_up_proj")},
+		{`has tensor "model.layers.0.mlp.experts.gate_proj.weight" and experts`, extra("gate_proj.weight")},
+		{`tensor "model.layers.0.mlp.experts.down_proj.weight" is not supported`, extra("down_proj.weight")},
+		{`layer_types has 3 layers, num_hidden_layers is 2`, set("layer_types", []string{"sliding_attention", "full_attention", "sliding_attention"})},
+		{`no rope_theta`, set("rope_parameters", map[string]any{"full_attention": map[string]any{"rope_theta": 5000}}, "rope_theta")},
 		{`layer_types[1] is "sliding_attention", full_attention is`, set("layer_types", []string{"sliding_attention", "sliding_attention"})},
 		{`is [5, 64], [4, 64] is needed`, set("num_local_experts", 4)},
 		{`0 experts`, set("num_local_experts", 0)},
