@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/examples/internal/ggufbuild"
-	"github.com/qkv-go/qkv/examples/internal/safetensors"
 )
 
 // codesMXFP4 returns values in MXFP4, a code each and a scale for 32 of them, and has them become what is kept.
@@ -238,16 +238,9 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 		{`experts multiply is -1`, set("swiglu_limit", -1)},
 		{`swiglu_alpha is 1.5`, set("swiglu_alpha", 1.5)},
 	} {
-		config := map[string]any{}
-		for k, v := range all {
-			config[k] = v
-		}
+		config := maps.Clone(all)
 		data := safetensorsOf(c.change(config, slices.Clone(tensors)))
-		text, err := json.Marshal(config)
-		must(err)
-		f, err := safetensors.Parse(data)
-		must(err)
-		if _, err := FromHuggingFace(text, f); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := fromHuggingFace(config, data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}

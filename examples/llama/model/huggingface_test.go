@@ -73,6 +73,15 @@ func safetensorsOf(tensors []huggingFaceTensor) []byte {
 	return slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(h))), h, data)
 }
 
+// fromHuggingFace is FromHuggingFace of a configuration and a file.
+func fromHuggingFace(config map[string]any, file []byte) (*Tensors, error) {
+	text, err := json.Marshal(config)
+	must(err)
+	f, err := safetensors.Parse(file)
+	must(err)
+	return FromHuggingFace(text, f)
+}
+
 // TestHuggingFace: models of Hugging Face have the bits of their weights.
 func TestHuggingFace(t *testing.T) {
 	for typ, set := range map[string]func(c *Config){
@@ -95,11 +104,7 @@ func TestHuggingFace(t *testing.T) {
 			config["rope_parameters"] = map[string]any{"rope_type": "default", "rope_theta": c.Rotary.Base}
 			delete(config, "rope_theta")
 		}
-		json, err := json.Marshal(config)
-		must(err)
-		f, err := safetensors.Parse(data)
-		must(err)
-		x, err := FromHuggingFace(json, f)
+		x, err := fromHuggingFace(config, data)
 		if err != nil {
 			t.Errorf("%s: %v", typ, err)
 			continue
@@ -156,11 +161,7 @@ func TestHuggingFaceErrors(t *testing.T) {
 			config, data = huggingFaceOf("qwen3_moe", experts)
 		}
 		config[c.key] = c.value
-		text, err := json.Marshal(config)
-		must(err)
-		f, err := safetensors.Parse(data)
-		must(err)
-		if _, err := FromHuggingFace(text, f); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := fromHuggingFace(config, data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
