@@ -2,14 +2,12 @@ package gomlx
 
 import (
 	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/examples/embed/bert"
+	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
 
 // An encoder is all-MiniLM-L6-v2 with random weights and few words: its shape, and its tensors by their names.
@@ -72,21 +71,16 @@ func newEncoder(layers int) *encoder {
 
 // folder writes the model as examples/embed reads it.
 func (e *encoder) folder(t testing.TB) string {
-	dir, header, data := t.TempDir(), map[string]any{}, []byte(nil)
+	dir, tensors := t.TempDir(), []safetensorsbuild.Tensor(nil)
 	for _, name := range e.names {
-		begin := len(data)
-		for _, x := range e.tensors[name] {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
-		}
-		header[name] = map[string]any{"dtype": "F32", "shape": e.dims[name], "data_offsets": []int{begin, len(data)}}
+		tensors = append(tensors, safetensorsbuild.Tensor{Name: name, Type: "F32", Shape: e.dims[name], Data: safetensorsbuild.Float32(e.tensors[name])})
 	}
-	h, err := json.Marshal(header)
-	config, err2 := json.Marshal(e.Config)
+	config, err := json.Marshal(e.Config)
 	words := "[PAD]\n[UNK]\n[CLS]\n[SEP]\n"
-	if err := cmp.Or(err, err2,
+	if err := cmp.Or(err,
 		os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600),
 		os.WriteFile(filepath.Join(dir, "vocab.txt"), []byte(words), 0o600),
-		os.WriteFile(filepath.Join(dir, "model.safetensors"), slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(h))), h, data), 0o600),
+		os.WriteFile(filepath.Join(dir, "model.safetensors"), safetensorsbuild.File(tensors...), 0o600),
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package bert
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/examples/internal/models"
+	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
 
 func must(err error) {
@@ -130,16 +130,17 @@ func folder(t testing.TB, c Config) string {
 	write("config.json", config)
 	write("vocab.txt", []byte(vocabulary))
 	r := rand.New(rand.NewPCG(1, 1))
-	header, data := map[string]any{}, []byte(nil)
+	var tensors []safetensorsbuild.Tensor
 	tensor := func(name string, shape ...int) {
-		begin, n := len(data), 1
+		n := 1
 		for _, d := range shape {
 			n *= d
 		}
-		for range n {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(r.Float32()-0.4))
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = r.Float32() - 0.4
 		}
-		header[name] = map[string]any{"dtype": "F32", "shape": shape, "data_offsets": []int{begin, len(data)}}
+		tensors = append(tensors, safetensorsbuild.Tensor{Name: name, Type: "F32", Shape: shape, Data: safetensorsbuild.Float32(x)})
 	}
 	norm := func(name string) {
 		tensor(name+".LayerNorm.weight", c.Width)
@@ -163,9 +164,7 @@ func folder(t testing.TB, c Config) string {
 		norm(layer + "attention.output")
 		norm(layer + "output")
 	}
-	h, err := json.Marshal(header)
-	must(err)
-	write("model.safetensors", slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(h))), h, data))
+	write("model.safetensors", safetensorsbuild.File(tensors...))
 	return dir
 }
 

@@ -10,13 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
 
 // file returns a file with a header.
-func file(header string, data ...byte) []byte {
-	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
-	return append(append(b, header...), data...)
-}
+var file = safetensorsbuild.WithHeader
 
 const good = `{"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[2,1,2],"data_offsets":[4,12]},` +
 	`"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"c":{"dtype":"I8","shape":[0],"data_offsets":[12,12]}}`

@@ -13,7 +13,11 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/examples/internal/ggufbuild"
+	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
+
+// A tensor is one of a file.
+type tensor = safetensorsbuild.Tensor
 
 // codesMXFP4 returns values in MXFP4, a code each and a scale for 32 of them, and has them become what is kept.
 func codesMXFP4(x []float32, row int) (codes, scales []byte) {
@@ -35,7 +39,7 @@ func codesMXFP4(x []float32, row int) (codes, scales []byte) {
 }
 
 // gptOSSOf returns weights as gpt-oss has them at Hugging Face. The weights of experts become those of MXFP4.
-func gptOSSOf(w *Weights) (config map[string]any, tensors []huggingFaceTensor) {
+func gptOSSOf(w *Weights) (config map[string]any, tensors []tensor) {
 	s := &w.Rotary.Scaling
 	config = map[string]any{
 		"model_type": "gpt_oss", "num_hidden_layers": w.Layers, "hidden_size": w.Width, "num_attention_heads": w.Heads,
@@ -46,7 +50,7 @@ func gptOSSOf(w *Weights) (config map[string]any, tensors []huggingFaceTensor) {
 		"rope_scaling": map[string]any{"rope_type": "yarn", "factor": s.Factor, "original_max_position_embeddings": s.OriginalMaxPositions, "beta_fast": 32, "beta_slow": 1, "truncate": false},
 	}
 	add := func(name, dtype string, data []byte, shape ...int) {
-		tensors = append(tensors, huggingFaceTensor{name, dtype, shape, data})
+		tensors = append(tensors, tensor{Name: name, Type: dtype, Shape: shape, Data: data})
 	}
 	floats := func(name string, x []float32, shape ...int) { add(name, "F32", ggufbuild.Float32(x), shape...) }
 	floats("model.embed_tokens.weight", w.Embedding, w.Vocab, w.Width)
@@ -118,11 +122,11 @@ func TestHuggingFaceGPTOSS(t *testing.T) {
 	w := randomGPTOSS()
 	config, tensors := gptOSSOf(w) // which rounds the weights
 	for _, x := range tensors {
-		different := bytes.Clone(x.data)
+		different := bytes.Clone(x.Data)
 		slices.Sort(different)
 		different = slices.Compact(different)
-		if strings.HasSuffix(x.name, "_blocks") && len(different) < 100 || strings.HasSuffix(x.name, "_scales") && len(different) < 3 {
-			t.Fatalf("%s has few different bytes", x.name)
+		if strings.HasSuffix(x.Name, "_blocks") && len(different) < 100 || strings.HasSuffix(x.Name, "_scales") && len(different) < 3 {
+			t.Fatalf("%s has few different bytes", x.Name)
 		}
 	}
 	e, err := qkv.New(qkv.Config{})
@@ -136,15 +140,15 @@ func TestHuggingFaceGPTOSS(t *testing.T) {
 	want := run(tensorsOf(w))
 	where, half := map[string]string{}, len(tensors)/2
 	for i, x := range tensors {
-		where[x.name] = fmt.Sprintf("model-%d.safetensors", min(1, i/half))
+		where[x.Name] = fmt.Sprintf("model-%d.safetensors", min(1, i/half))
 	}
 	index, err := json.Marshal(map[string]any{"weight_map": where})
 	must(err)
 	for _, files := range []map[string][]byte{
-		{"model.safetensors": safetensorsOf(tensors)},
+		{"model.safetensors": safetensorsbuild.File(tensors...)},
 		{
 			"model.safetensors.index.json": index,
-			"model-0.safetensors":          safetensorsOf(tensors[:half]), "model-1.safetensors": safetensorsOf(tensors[half:]),
+			"model-0.safetensors":          safetensorsbuild.File(tensors[:half]...), "model-1.safetensors": safetensorsbuild.File(tensors[half:]...),
 		},
 	} {
 		dir := t.TempDir()
@@ -174,38 +178,38 @@ func TestHuggingFaceGPTOSS(t *testing.T) {
 
 func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 	all, tensors := gptOSSOf(randomGPTOSS())
-	drop := func(name string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
-		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
-			return slices.DeleteFunc(x, func(x huggingFaceTensor) bool { return strings.HasSuffix(x.name, name) })
+	drop := func(name string) func(map[string]any, []tensor) []tensor {
+		return func(_ map[string]any, x []tensor) []tensor {
+			return slices.DeleteFunc(x, func(x tensor) bool { return strings.HasSuffix(x.Name, name) })
 		}
 	}
-	shape := func(name, dtype string, shape ...int) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
-		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+	shape := func(name, dtype string, shape ...int) func(map[string]any, []tensor) []tensor {
+		return func(_ map[string]any, x []tensor) []tensor {
 			for i := range x {
-				if strings.HasSuffix(x[i].name, "0.mlp.experts."+name) {
-					x[i].dtype, x[i].shape = dtype, shape
+				if strings.HasSuffix(x[i].Name, "0.mlp.experts."+name) {
+					x[i].Type, x[i].Shape = dtype, shape
 				}
 			}
 			return x
 		}
 	}
-	rename := func(name, other string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
-		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+	rename := func(name, other string) func(map[string]any, []tensor) []tensor {
+		return func(_ map[string]any, x []tensor) []tensor {
 			for i := range x {
-				if before, ok := strings.CutSuffix(x[i].name, "0.mlp.experts."+name); ok {
-					x[i].name = before + "0.mlp.experts." + other
+				if before, ok := strings.CutSuffix(x[i].Name, "0.mlp.experts."+name); ok {
+					x[i].Name = before + "0.mlp.experts." + other
 				}
 			}
 			return x
 		}
 	}
-	extra := func(name string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
-		return func(_ map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
-			return append([]huggingFaceTensor{{"model.layers.0.mlp.experts." + name, "U8", []int{1}, []byte{1}}}, x...)
+	extra := func(name string) func(map[string]any, []tensor) []tensor {
+		return func(_ map[string]any, x []tensor) []tensor {
+			return append([]tensor{{Name: "model.layers.0.mlp.experts." + name, Type: "U8", Shape: []int{1}, Data: []byte{1}}}, x...)
 		}
 	}
-	set := func(key string, v any, without ...string) func(map[string]any, []huggingFaceTensor) []huggingFaceTensor {
-		return func(c map[string]any, x []huggingFaceTensor) []huggingFaceTensor {
+	set := func(key string, v any, without ...string) func(map[string]any, []tensor) []tensor {
+		return func(c map[string]any, x []tensor) []tensor {
 			for _, key := range without {
 				delete(c, key)
 			}
@@ -215,7 +219,7 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 	}
 	for _, c := range []struct {
 		want   string
-		change func(config map[string]any, x []huggingFaceTensor) []huggingFaceTensor
+		change func(config map[string]any, x []tensor) []tensor
 	}{
 		{`no tensor "model.layers.0.mlp.experts.gate_up_proj_scales"`, drop("0.mlp.experts.gate_up_proj_scales")},
 		{`no tensor "model.layers.1.mlp.experts.down_proj_blocks"`, drop("1.mlp.experts.down_proj_blocks")},
@@ -239,7 +243,7 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 		{`swiglu_alpha is 1.5`, set("swiglu_alpha", 1.5)},
 	} {
 		config := maps.Clone(all)
-		data := safetensorsOf(c.change(config, slices.Clone(tensors)))
+		data := safetensorsbuild.File(c.change(config, slices.Clone(tensors))...)
 		if _, err := fromHuggingFace(config, data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/examples/internal/safetensors"
+	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
 
 var expertNames = regexp.MustCompile(`^ffn_(gate|up|down)\.(\d+)\.`)
@@ -27,7 +27,7 @@ func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) 
 		config["num_experts"], config["num_local_experts"], config["num_experts_per_tok"] = w.Experts, w.Experts, w.ExpertsUsed
 		config["norm_topk_prob"], config["decoder_sparse_step"], config["mlp_only_layers"] = !w.SoftmaxAll, 1, []int{}
 	}
-	var all []huggingFaceTensor
+	var all []tensor
 	_, tensors := ggufOf("", w)
 	for _, t := range tensors {
 		name := t.Name
@@ -49,28 +49,9 @@ func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) 
 		}
 		shape := slices.Clone(t.Dims)
 		slices.Reverse(shape)
-		all = append(all, huggingFaceTensor{name, "F32", shape, t.Data})
+		all = append(all, tensor{Name: name, Type: "F32", Shape: shape, Data: t.Data})
 	}
-	return config, safetensorsOf(all)
-}
-
-// A huggingFaceTensor is one of a file.
-type huggingFaceTensor struct {
-	name, dtype string
-	shape       []int
-	data        []byte
-}
-
-// safetensorsOf returns a file.
-func safetensorsOf(tensors []huggingFaceTensor) []byte {
-	header, data := map[string]any{}, []byte(nil)
-	for _, t := range tensors {
-		header[t.name] = map[string]any{"dtype": t.dtype, "shape": t.shape, "data_offsets": []int{len(data), len(data) + len(t.data)}}
-		data = append(data, t.data...)
-	}
-	h, err := json.Marshal(header)
-	must(err)
-	return slices.Concat(binary.LittleEndian.AppendUint64(nil, uint64(len(h))), h, data)
+	return config, safetensorsbuild.File(all...)
 }
 
 // fromHuggingFace is FromHuggingFace of a configuration and a file.
