@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"os"
@@ -68,6 +69,10 @@ func TestFile(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	long := filepath.Join(t.TempDir(), "long")
+	if err := cmp.Or(os.WriteFile(long, nil, 0o600), os.Truncate(long, mostText+1)); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -99,6 +104,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"-model", "main.go", "-prompt", "z"}, exitFailed, "llama: main.go: gguf: the file begins with \"// C\", GGUF is needed\n"},
 		{[]string{"x"}, exitUsage, "llama: unexpected \"x\"; try -h\n"},
 		{[]string{"-workers", "-1"}, exitFailed, "llama: workers is -1, at least 0 is needed\n"},
+		{[]string{"-model", "testdata/tiny.gguf", "-perplexity", long}, exitFailed, "llama: " + long + " has 134217729 bytes, up to 134217728 are read\n"},
+		{[]string{"-model", "testdata/tiny.gguf", "-prompt", "x", "-key-mean", long}, exitFailed, "llama: " + long + " has 134217729 bytes, up to 134217728 are read\n"},
 	} {
 		if code, stdout, stderr := llama(c.args...); code != c.code || stdout != "" || stderr != c.want {
 			t.Errorf("%v: exit code %d\n%s%s", c.args, code, stdout, stderr)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 	"github.com/qkv-go/qkv/examples/internal/gguf"
 	"github.com/qkv-go/qkv/examples/internal/tokenizer"
 	"github.com/qkv-go/qkv/examples/llama/model"
@@ -18,6 +19,9 @@ const (
 	pageTokens   = 16
 	promptTokens = 512
 )
+
+// mostText bounds the bytes of a file with a text.
+const mostText = 128 << 20
 
 // A file is a trained model with its tokenizer.
 type file struct {
@@ -104,7 +108,7 @@ func (m *file) engine(o options, tokens, texts int) (*model.Engine, error) {
 	cfg := room(o.kv, tokens, texts)
 	cfg.Hadamard = o.hadamard
 	if o.keyMean != "" {
-		data, err := os.ReadFile(o.keyMean)
+		data, err := bounded.ReadFile(o.keyMean, mostText)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +181,7 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 
 // rate prints the perplexity of a text.
 func (m *file) rate(o options, stdout, stderr io.Writer) error {
-	data, err := os.ReadFile(o.perplexity)
+	data, err := bounded.ReadFile(o.perplexity, mostText)
 	if err != nil {
 		return err
 	}

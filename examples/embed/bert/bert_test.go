@@ -2,6 +2,7 @@ package bert
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 	"github.com/qkv-go/qkv/examples/internal/models"
 	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
@@ -296,6 +298,13 @@ func TestLoadErrors(t *testing.T) {
 		must(os.Remove(filepath.Join(dir, name)))
 		if _, err := Load(e, dir, qkv.PrecisionFloat32); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %q", err, name)
+		}
+	}
+	for name, most := range map[string]int64{"config.json": bounded.Config, "vocab.txt": mostVocab} {
+		dir, size := folder(t, small), new(bounded.SizeError)
+		must(os.Truncate(filepath.Join(dir, name), most+1))
+		if _, err := Load(e, dir, qkv.PrecisionFloat32); !errors.As(err, &size) || *size != (bounded.SizeError{Path: filepath.Join(dir, name), Size: most + 1, Most: most}) {
+			t.Error(err)
 		}
 	}
 }

@@ -5,10 +5,10 @@ package bert
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 	"github.com/qkv-go/qkv/examples/internal/safetensors"
 )
 
@@ -29,6 +29,9 @@ type Config struct {
 
 // most bounds each number of a Config, so that products of two do not overflow 64 bits.
 const most = 1 << 20
+
+// mostVocab bounds the bytes of a vocab.txt.
+const mostVocab = 32 << 20
 
 // check reports a shape that no model has, and what is not supported.
 func (c *Config) check() error {
@@ -94,7 +97,7 @@ func Load(e *qkv.Engine, dir string, class qkv.Precision) (*Model, error) {
 		m.Close()
 		return nil, fmt.Errorf("bert: %s: %w", dir, err)
 	}
-	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	config, err := bounded.ReadFile(filepath.Join(dir, "config.json"), bounded.Config)
 	if err != nil {
 		return fail(err)
 	}
@@ -104,7 +107,7 @@ func Load(e *qkv.Engine, dir string, class qkv.Precision) (*Model, error) {
 	if err := m.check(); err != nil {
 		return fail(fmt.Errorf("config.json: %w", err))
 	}
-	vocab, err := os.ReadFile(filepath.Join(dir, "vocab.txt"))
+	vocab, err := bounded.ReadFile(filepath.Join(dir, "vocab.txt"), mostVocab)
 	if err != nil {
 		return fail(err)
 	}

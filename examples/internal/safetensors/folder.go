@@ -3,12 +3,12 @@ package safetensors
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 	"github.com/qkv-go/qkv/internal/jsontree"
 )
 
@@ -27,7 +27,7 @@ func OpenFolder(folder string) (*File, error) {
 		return f, err
 	}
 	path := filepath.Join(folder, index)
-	text, err := readIndex(path)
+	text, err := bounded.ReadFile(path, maxHeader)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("safetensors: %s has neither %s nor %s: %w", folder, whole, index, os.ErrNotExist)
 	}
@@ -38,20 +38,6 @@ func OpenFolder(folder string) (*File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return f, nil
-}
-
-// readIndex reads a file of at most as many bytes as a header may have.
-func readIndex(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxHeader+1))
-	if err == nil && len(text) > maxHeader {
-		err = fmt.Errorf("%s: it has more than %d bytes", path, maxHeader)
-	}
-	return text, err
 }
 
 // openShards opens the files that an index names. Each tensor of theirs has to be one of the index, in the file

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 )
 
 // folder returns one with files.
@@ -93,5 +95,12 @@ func TestOpenFolderErrors(t *testing.T) {
 		if missing := c.index == "" || c.two == ""; missing != errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v is os.ErrNotExist: %v", err, !missing)
 		}
+	}
+	dir, size := folder(t, map[string]string{index: ""}), new(bounded.SizeError)
+	if err := os.Truncate(filepath.Join(dir, index), maxHeader+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFolder(dir); !errors.As(err, &size) || size.Size != maxHeader+1 || size.Most != maxHeader {
+		t.Error(err)
 	}
 }

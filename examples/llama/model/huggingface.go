@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 	"github.com/qkv-go/qkv/examples/internal/safetensors"
 )
 
@@ -68,7 +68,7 @@ type huggingFaceConfig struct {
 // OpenHuggingFace returns the weights of a model's folder, its config.json and the tensors of
 // [safetensors.OpenFolder], as [FromHuggingFace] does. Close the file when they are not used any more.
 func OpenHuggingFace(folder string) (*Tensors, io.Closer, error) {
-	config, err := os.ReadFile(filepath.Join(folder, "config.json"))
+	config, err := bounded.ReadFile(filepath.Join(folder, "config.json"), bounded.Config)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,13 +2,17 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 	"github.com/qkv-go/qkv/examples/internal/safetensors"
 	"github.com/qkv-go/qkv/internal/safetensorsbuild"
 )
@@ -61,6 +65,17 @@ func fromHuggingFace(config map[string]any, file []byte) (*Tensors, error) {
 	f, err := safetensors.Parse(file)
 	must(err)
 	return FromHuggingFace(text, f)
+}
+
+// TestHuggingFaceSize: a configuration that is too long is not read.
+func TestHuggingFaceSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	must(os.WriteFile(path, nil, 0o600))
+	must(os.Truncate(path, bounded.Config+1))
+	var size *bounded.SizeError
+	if _, _, err := OpenHuggingFace(filepath.Dir(path)); !errors.As(err, &size) || *size != (bounded.SizeError{Path: path, Size: bounded.Config + 1, Most: bounded.Config}) {
+		t.Error(err)
+	}
 }
 
 // TestHuggingFace: models of Hugging Face have the bits of their weights.

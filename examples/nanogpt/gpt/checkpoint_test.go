@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 )
 
 // TestMalformed makes one thing wrong in a model, and wants it named.
@@ -100,6 +101,13 @@ func TestLoad(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := Load(filepath.Join(dir, "none.json"), e); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+	var size *bounded.SizeError
+	if err := os.Truncate(cut, mostBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(cut, e); !errors.As(err, &size) || size.Size != mostBytes+1 || size.Most != mostBytes {
 		t.Errorf("error %v", err)
 	}
 }

@@ -8,9 +8,9 @@ package gpt
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/bounded"
 )
 
 // A Model is a network and its weights. It does not change, and is safe for use by several
@@ -41,12 +41,15 @@ type linear struct {
 	bias []float32         // [out], or nil
 }
 
+// mostBytes bounds a file; that of the model has some hundred thousand.
+const mostBytes = 64 << 20
+
 // Load reads a model from a file, gpt-nano-sort-model.json of
 // https://github.com/bbycroft/llm-viz, to run on an engine. The error wraps an
 // [*InputError] if the file is none of such a model, and a [*qkv.ArgError] if its heads are
 // wider than the library takes.
 func Load(path string, e *qkv.Engine) (*Model, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, mostBytes)
 	if err != nil {
 		return nil, err
 	}
