@@ -19,8 +19,8 @@ const (
 
 // OpenFolder opens the tensors of a model's folder, as Hugging Face has it: those of model.safetensors, or where that
 // is not there, those that model.safetensors.index.json names, each in the file of the folder that it says (shards).
-// Close it when its tensors are not used any more. The error names the file that is missing or does not hold what
-// the index says.
+// Close it when its tensors are not used any more. The error is a [*TensorError] where a file is missing, is not whole,
+// or does not hold what the index says.
 func OpenFolder(folder string) (*File, error) {
 	f, err := Open(filepath.Join(folder, whole))
 	if !errors.Is(err, os.ErrNotExist) {
@@ -34,10 +34,11 @@ func OpenFolder(folder string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, err = openShards(folder, text); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	f, err = openShards(folder, text)
+	if err != nil && !errors.As(err, new(*TensorError)) {
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return f, nil
+	return f, err
 }
 
 // openShards opens the files that an index names. Each tensor of theirs has to be one of the index, in the file
@@ -52,11 +53,15 @@ func openShards(folder string, text []byte) (_ *File, err error) {
 		return nil, errors.New("it has no weight_map")
 	}
 	var names []string // of files
+	first := map[string]string{}
 	tensors := slices.Sorted(maps.Keys(where))
 	for _, tensor := range tensors {
 		name, _ := where[tensor].(string)
 		if name == "" || name == "." || len(name) > 255 || filepath.Base(name) != name || !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("tensor %.80q is in %.80q, which is no name of a file of the folder", tensor, name)
+			return nil, &TensorError{File: filepath.Join(folder, index), Tensor: tensor, Err: fmt.Errorf("it is in %.80q, which is no name of a file of the folder", name)}
+		}
+		if first[name] == "" {
+			first[name] = tensor
 		}
 		names = append(names, name)
 	}
@@ -68,21 +73,28 @@ func openShards(folder string, text []byte) (_ *File, err error) {
 		}
 	}()
 	for _, name := range slices.Compact(names) {
-		shard, err := Open(filepath.Join(folder, name))
+		path := filepath.Join(folder, name)
+		shard, err := Open(path)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, &TensorError{File: path, Tensor: first[name], Err: fmt.Errorf("the index has it in a file that is not there: %w", os.ErrNotExist)}
+		}
 		if err != nil {
 			return nil, err
 		}
 		all.files = append(all.files, shard.files...)
 		for _, tensor := range shard.Names {
-			if where[tensor] != name {
-				return nil, fmt.Errorf("%q has tensor %.80q, which the index has not there", name, tensor)
+			switch other, ok := where[tensor]; {
+			case !ok:
+				return nil, &TensorError{File: path, Tensor: tensor, Err: errors.New("the index has no such tensor")}
+			case other != name:
+				return nil, &TensorError{File: path, Tensor: tensor, Err: fmt.Errorf("the index has it in %q", other)}
 			}
 			all.Names, all.tensors[tensor] = append(all.Names, tensor), shard.tensors[tensor]
 		}
 	}
 	for _, tensor := range tensors {
 		if all.tensors[tensor] == nil {
-			return nil, fmt.Errorf("%q has no tensor %.80q", where[tensor], tensor)
+			return nil, &TensorError{File: filepath.Join(folder, where[tensor].(string)), Tensor: tensor, Err: errors.New("the index has it there, the file has not")}
 		}
 	}
 	return all, nil

@@ -60,23 +60,27 @@ func TestOpenFolder(t *testing.T) {
 
 func TestOpenFolderErrors(t *testing.T) {
 	one, two := string(file(shardA, 1, 2, 3)), string(file(shardB, 4))
+	cut := two[:len(two)-1]
 	for _, c := range []struct {
 		index, one, two, want string
+		tensor                *TensorError // with the name of the file
 	}{
-		{"", one, two, "has neither"},
-		{"[]", one, two, "an object is needed"},
-		{"{}", one, two, "no weight_map"},
-		{`{"weight_map":{"a":1}}`, one, two, `tensor "a" is in ""`},
-		{`{"weight_map":{"a":"../1.safetensors"}}`, one, two, `is in "../1.safetensors", which is no name`},
-		{`{"weight_map":{"a":".."}}`, one, two, `is in "..", which is no name`},
-		{`{"weight_map":{"a":"."}}`, one, two, `is in ".", which is no name`},
-		{`{"weight_map":{"a":"` + strings.Repeat("x", 256) + `"}}`, one, two, `xxx", which is no name`},
-		{`{"weight_map":{"a":"/etc/passwd"}}`, one, two, `is in "/etc/passwd", which is no name`},
-		{ofBoth, one, "", "2.safetensors"},
-		{ofBoth, one, two[:9], "2.safetensors: safetensors: the header"},
-		{ofBoth, two, two, `"1.safetensors" has tensor "c", which the index has not there`},
-		{`{"weight_map":{"a":"1.safetensors"}}`, one, two, `"1.safetensors" has tensor "b"`},
-		{`{"weight_map":{"c":"2.safetensors","d":"2.safetensors"}}`, one, two, `"2.safetensors" has no tensor "d"`},
+		{"", one, two, "has neither", nil},
+		{"[]", one, two, "an object is needed", nil},
+		{"{}", one, two, "no weight_map", nil},
+		{`{"weight_map":{"a":1}}`, one, two, `tensor "a": it is in "", which is no name`, &TensorError{index, "a", 0, 0, nil}},
+		{`{"weight_map":{"a":"../1.safetensors"}}`, one, two, `is in "../1.safetensors", which is no name`, &TensorError{index, "a", 0, 0, nil}},
+		{`{"weight_map":{"a":".."}}`, one, two, `is in "..", which is no name`, &TensorError{index, "a", 0, 0, nil}},
+		{`{"weight_map":{"a":"."}}`, one, two, `is in ".", which is no name`, &TensorError{index, "a", 0, 0, nil}},
+		{`{"weight_map":{"a":"` + strings.Repeat("x", 256) + `"}}`, one, two, `xxx", which is no name`, &TensorError{index, "a", 0, 0, nil}},
+		{`{"weight_map":{"a":"/etc/passwd"}}`, one, two, `is in "/etc/passwd", which is no name`, &TensorError{index, "a", 0, 0, nil}},
+		{ofBoth, one, "", `2.safetensors: tensor "c": the index has it in a file that is not there`, &TensorError{"2.safetensors", "c", 0, 0, nil}},
+		{ofBoth, "", two, `1.safetensors: tensor "a": the index has it in a file that is not there`, &TensorError{"1.safetensors", "a", 0, 0, nil}},
+		{ofBoth, one, two[:9], "2.safetensors: safetensors: the header", nil},
+		{ofBoth, one, cut, `2.safetensors: tensor "c": it lies from 0 to 1, the file has 0 bytes`, &TensorError{"2.safetensors", "c", 0, 1, nil}},
+		{ofBoth, two, two, `1.safetensors: tensor "c": the index has it in "2.safetensors"`, &TensorError{"1.safetensors", "c", 0, 0, nil}},
+		{`{"weight_map":{"a":"1.safetensors"}}`, one, two, `1.safetensors: tensor "b": the index has no such tensor`, &TensorError{"1.safetensors", "b", 0, 0, nil}},
+		{`{"weight_map":{"c":"2.safetensors","d":"2.safetensors"}}`, one, two, `2.safetensors: tensor "d": the index has it there, the file has not`, &TensorError{"2.safetensors", "d", 0, 0, nil}},
 	} {
 		files := map[string]string{}
 		for name, text := range map[string]string{index: c.index, "1.safetensors": c.one, "2.safetensors": c.two} {
@@ -92,7 +96,13 @@ func TestOpenFolderErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
-		if missing := c.index == "" || c.two == ""; missing != errors.Is(err, os.ErrNotExist) {
+		x := new(TensorError)
+		if errors.As(err, &x) != (c.tensor != nil) {
+			t.Errorf("%v, want %+v", err, c.tensor)
+		} else if c.tensor != nil && (x.File != filepath.Join(dir, c.tensor.File) || x.Tensor != c.tensor.Tensor || x.Got != c.tensor.Got || x.Want != c.tensor.Want) {
+			t.Errorf("%+v, want %+v", *x, *c.tensor)
+		}
+		if missing := c.index == "" || c.one == "" || c.two == ""; missing != errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v is os.ErrNotExist: %v", err, !missing)
 		}
 	}

@@ -48,9 +48,14 @@ var types = map[string]struct {
 	"I8": {bytes: 1}, "U8": {bytes: 1}, "BOOL": {bytes: 1}, "F8_E4M3": {bytes: 1}, "F8_E5M2": {bytes: 1},
 }
 
-// Open maps a file and reads it. Close it when its tensors are not used any more.
+// Open maps a file and reads it. Close it when its tensors are not used any more. The error is that of [Parse], with
+// the file, or that of the operating system.
 func Open(path string) (*File, error) {
 	f, m, err := mapped.Read(path, Parse)
+	if x := new(TensorError); errors.As(err, &x) {
+		x.File = path
+		return nil, x
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -71,10 +76,14 @@ func (f *File) Close() error {
 // Tensor returns the tensor of a name, nil if there is none.
 func (f *File) Tensor(name string) *Tensor { return f.tensors[name] }
 
-// Parse reads the contents of a file, of which the tensors are parts.
+// Parse reads the contents of a file, of which the tensors are parts. The error is a [*TensorError] where a tensor is
+// not what the file says, or not all there.
 func Parse(data []byte) (*File, error) {
 	f, err := parse(data)
 	if err != nil {
+		if errors.As(err, new(*TensorError)) {
+			return nil, err
+		}
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
 	return f, nil
@@ -100,7 +109,7 @@ func parse(data []byte) (*File, error) {
 		}
 		t, err := tensor(name, x)
 		if err != nil {
-			return nil, fmt.Errorf("tensor %.80q: %w", name, err)
+			return nil, err
 		}
 		f.Names, f.tensors[name] = append(f.Names, name), t
 	}
@@ -116,8 +125,11 @@ func parse(data []byte) (*File, error) {
 	at := uint64(0)
 	for _, name := range f.Names {
 		t := f.tensors[name]
-		if t.begin != at || t.end > uint64(len(data)) {
-			return nil, fmt.Errorf("tensor %.80q lies from %d to %d, where the one before ends at %d of %d", name, t.begin, t.end, at, len(data))
+		if t.begin != at {
+			return nil, sizes(name, t.begin, at, "it lies from %d to %d, where the one before ends at %d", t.begin, t.end, at)
+		}
+		if t.end > uint64(len(data)) {
+			return nil, sizes(name, uint64(len(data)), t.end, "it lies from %d to %d, the file has %d bytes for tensors: it is not whole", t.begin, t.end, len(data))
 		}
 		at = t.end
 		t.Data = data[t.begin:t.end:t.end]
@@ -131,28 +143,28 @@ func parse(data []byte) (*File, error) {
 // tensor reads what the header says of a tensor.
 func tensor(name string, x any) (*Tensor, error) {
 	o, _ := x.(jsontree.Object)
-	t := &Tensor{Name: name}
+	t, fail := &Tensor{Name: name}, func(format string, args ...any) (*Tensor, error) { return nil, sizes(name, 0, 0, format, args...) }
 	t.Type, _ = o["dtype"].(string)
 	typ, ok := types[t.Type]
 	if !ok {
-		return nil, fmt.Errorf("its type %.20q is not known", t.Type)
+		return fail("its type %.20q is not known", t.Type)
 	}
 	shape, ok := integers(o["shape"])
 	offsets, ok2 := integers(o["data_offsets"])
 	if !ok || !ok2 || len(offsets) != 2 || offsets[0] > offsets[1] {
-		return nil, fmt.Errorf("it needs a shape and data_offsets, of integers from 0 on")
+		return fail("it needs a shape and data_offsets, of integers from 0 on")
 	}
 	size := uint64(typ.bytes)
 	for _, d := range shape {
 		hi, lo := bits.Mul64(size, d)
 		if hi != 0 || lo > math.MaxInt || d > math.MaxInt { // beside a 0, any d gives 0
-			return nil, fmt.Errorf("its shape %v is too large", shape)
+			return fail("its shape %v is too large", shape)
 		}
 		size = lo
 		t.Shape = append(t.Shape, int(d))
 	}
 	if t.begin, t.end = offsets[0], offsets[1]; t.end-t.begin != size {
-		return nil, fmt.Errorf("it lies from %d to %d, its shape %v of %s has %d bytes", t.begin, t.end, shape, t.Type, size)
+		return nil, sizes(name, t.end-t.begin, size, "it lies from %d to %d, its shape %v of %s has %d bytes", t.begin, t.end, shape, t.Type, size)
 	}
 	return t, nil
 }

@@ -90,6 +90,7 @@ func TestErrors(t *testing.T) {
 		{file(one("F32", "[1]", "[0,4]"), 1, 2, 3, 4, 5), "have 4 bytes, the file has 5"},
 		{file(one("F32", "[1]", "[1,5]"), 1, 2, 3, 4, 5), "from 1 to 5"},
 		{file(`{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}`, 1, 2, 3), "from 1 to 3, where the one before ends at 2"},
+		{file(one("F32", "[2]", "[0,8]"), 1, 2, 3, 4, 5), "from 0 to 8, the file has 5 bytes for tensors: it is not whole"},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
