@@ -196,25 +196,33 @@ func (t *Tensor) Size() (rows, cols int) {
 	return rows, cols
 }
 
-// Matrix returns the tensor as a matrix of weights, in the file. The error is for a type that the library has not.
-func (t *Tensor) Matrix() (qkv.Matrix, error) {
+// WeightType returns what the library calls the type of the elements. The error is for one that it has not.
+func (t *Tensor) WeightType() (qkv.WeightType, error) {
 	typ := types[t.Type]
 	if !typ.known {
-		return qkv.Matrix{}, fmt.Errorf("safetensors: tensor %q is of type %s, which is not supported", t.Name, t.Type)
+		return 0, fmt.Errorf("safetensors: tensor %q is of type %s, which is not supported", t.Name, t.Type)
 	}
-	rows, cols := t.Size()
-	return qkv.WeightMatrix(typ.weight, t.Data, rows, cols), nil
+	return typ.weight, nil
 }
 
-// Float32 returns a copy of the elements. The error is that of [Tensor.Matrix].
+// Matrix returns the tensor as a matrix of weights, in the file. The error is that of [Tensor.WeightType].
+func (t *Tensor) Matrix() (qkv.Matrix, error) {
+	typ, err := t.WeightType()
+	if err != nil {
+		return qkv.Matrix{}, err
+	}
+	rows, cols := t.Size()
+	return qkv.WeightMatrix(typ, t.Data, rows, cols), nil
+}
+
+// Float32 returns a copy of the elements. The error is that of [Tensor.WeightType].
 func (t *Tensor) Float32() ([]float32, error) {
-	typ := types[t.Type]
-	if !typ.known {
-		_, err := t.Matrix()
+	typ, err := t.WeightType()
+	if err != nil {
 		return nil, err
 	}
-	x := make([]float32, len(t.Data)/typ.bytes)
-	if err := qkv.Dequantize(typ.weight, x, t.Data); err != nil {
+	x := make([]float32, len(t.Data)/types[t.Type].bytes)
+	if err := qkv.Dequantize(typ, x, t.Data); err != nil {
 		return nil, fmt.Errorf("safetensors: tensor %q: %w", t.Name, err)
 	}
 	return x, nil

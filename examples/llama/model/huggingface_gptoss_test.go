@@ -38,8 +38,34 @@ func codesMXFP4(x []float32, row int) (codes, scales []byte) {
 	return codes, scales
 }
 
-// gptOSSOf returns weights as gpt-oss has them at Hugging Face. The weights of experts become those of MXFP4.
-func gptOSSOf(w *Weights) (config map[string]any, tensors []tensor) {
+// plainExperts returns matrices [out, in] of experts as [experts, in, out], of a type that their weights become. Of
+// several matrices of an expert the columns lie in turns.
+func plainExperts(name, dtype string, in int, matrices ...[][]float32) tensor {
+	typ := map[string]qkv.WeightType{"F32": qkv.WeightFloat32, "F16": qkv.WeightFloat16, "BF16": qkv.WeightBFloat16}[dtype]
+	_, bytes := typ.Block()
+	experts, out := len(matrices[0]), len(matrices[0][0])/in
+	var all []float32
+	for expert := range experts {
+		for _, m := range matrices {
+			data := make([]byte, len(m[expert])*bytes)
+			must(qkv.Quantize(typ, data, m[expert]))
+			must(qkv.Dequantize(typ, m[expert], data))
+		}
+		for i := range in {
+			for row := range out {
+				for _, m := range matrices {
+					all = append(all, m[expert][row*in+i])
+				}
+			}
+		}
+	}
+	t := tensor{Name: name, Type: dtype, Shape: []int{experts, in, out * len(matrices)}, Data: make([]byte, len(all)*bytes)}
+	must(qkv.Quantize(typ, t.Data, all))
+	return t
+}
+
+// gptOSSOf returns weights as gpt-oss has them at Hugging Face. The weights of experts become those of a type.
+func gptOSSOf(w *Weights, dtype string) (config map[string]any, tensors []tensor) {
 	s := &w.Rotary.Scaling
 	config = map[string]any{
 		"model_type": "gpt_oss", "num_hidden_layers": w.Layers, "hidden_size": w.Width, "num_attention_heads": w.Heads,
@@ -81,11 +107,14 @@ func gptOSSOf(w *Weights) (config map[string]any, tensors []tensor) {
 		}
 		var both, down rows
 		row := func(x, bias []float32, i, cols int, to *rows) {
-			codes, scales := codesMXFP4(x[i*cols:][:cols], len(to.bias))
-			for j := 0; j < cols; j += 2 {
-				to.blocks = append(to.blocks, codes[j]|codes[j+1]<<4)
+			if dtype == "MXFP4" {
+				codes, scales := codesMXFP4(x[i*cols:][:cols], len(to.bias))
+				for j := 0; j < cols; j += 2 {
+					to.blocks = append(to.blocks, codes[j]|codes[j+1]<<4)
+				}
+				to.scales = append(to.scales, scales...)
 			}
-			to.scales, to.bias = append(to.scales, scales...), append(to.bias, bias[i])
+			to.bias = append(to.bias, bias[i])
 		}
 		for j := range b.Experts {
 			x := &b.Experts[j]
@@ -98,12 +127,20 @@ func gptOSSOf(w *Weights) (config map[string]any, tensors []tensor) {
 			}
 		}
 		layer += "mlp.experts."
+		floats(layer+"gate_up_proj_bias", both.bias, w.Experts, 2*w.FFN)
+		floats(layer+"down_proj_bias", down.bias, w.Experts, w.Width)
+		if dtype != "MXFP4" {
+			var gate, up, down [][]float32
+			for _, x := range b.Experts {
+				gate, up, down = append(gate, x.Gate), append(up, x.Up), append(down, x.Down)
+			}
+			tensors = append(tensors, plainExperts(layer+"gate_up_proj", dtype, w.Width, gate, up), plainExperts(layer+"down_proj", dtype, w.FFN, down))
+			continue
+		}
 		add(layer+"gate_up_proj_blocks", "U8", both.blocks, w.Experts, 2*w.FFN, w.Width/32, 16)
 		add(layer+"gate_up_proj_scales", "U8", both.scales, w.Experts, 2*w.FFN, w.Width/32)
-		floats(layer+"gate_up_proj_bias", both.bias, w.Experts, 2*w.FFN)
 		add(layer+"down_proj_blocks", "U8", down.blocks, w.Experts, w.Width, w.FFN/32, 16)
 		add(layer+"down_proj_scales", "U8", down.scales, w.Experts, w.Width, w.FFN/32)
-		floats(layer+"down_proj_bias", down.bias, w.Experts, w.Width)
 	}
 	return config, tensors
 }
@@ -117,67 +154,73 @@ func randomGPTOSS() *Weights {
 	return w
 }
 
-// TestHuggingFaceGPTOSS: gpt-oss from a folder, of one file or of two, has the bits of its weights.
+// TestHuggingFaceGPTOSS: gpt-oss from a folder, of one file or of two, and with experts of each type, has the bits of its
+// weights.
 func TestHuggingFaceGPTOSS(t *testing.T) {
-	w := randomGPTOSS()
-	config, tensors := gptOSSOf(w) // which rounds the weights
-	for _, x := range tensors {
-		different := bytes.Clone(x.Data)
-		slices.Sort(different)
-		different = slices.Compact(different)
-		if strings.HasSuffix(x.Name, "_blocks") && len(different) < 100 || strings.HasSuffix(x.Name, "_scales") && len(different) < 3 {
-			t.Fatalf("%s has few different bytes", x.Name)
-		}
-	}
 	e, err := qkv.New(qkv.Config{})
 	must(err)
-	run := func(x *Tensors) []float32 {
-		m, err := NewOf(e, x, qkv.PrecisionFloat32, true)
-		must(err)
-		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 4})
-		return read(e, e.Cache.NewSequence(), randomTokens(40, w.Vocab, 1), 24)
-	}
-	want := run(tensorsOf(w))
-	where, half := map[string]string{}, len(tensors)/2
-	for i, x := range tensors {
-		where[x.Name] = fmt.Sprintf("model-%d.safetensors", min(1, i/half))
-	}
-	index, err := json.Marshal(map[string]any{"weight_map": where})
-	must(err)
-	for _, files := range []map[string][]byte{
-		{"model.safetensors": safetensorsbuild.File(tensors...)},
-		{
-			"model.safetensors.index.json": index,
-			"model-0.safetensors":          safetensorsbuild.File(tensors[:half]...), "model-1.safetensors": safetensorsbuild.File(tensors[half:]...),
-		},
-	} {
-		dir := t.TempDir()
-		text, err := json.Marshal(config)
-		must(err)
-		files["config.json"] = text
-		for name, data := range files {
-			must(os.WriteFile(filepath.Join(dir, name), data, 0o600))
+	for _, x := range []struct {
+		dtype         string
+		shards, newer bool // newer is a configuration as transformers 5 have it
+	}{{"MXFP4", false, false}, {"MXFP4", true, true}, {"BF16", true, false}, {"F16", false, true}, {"F32", false, false}} {
+		w := randomGPTOSS()
+		config, tensors := gptOSSOf(w, x.dtype) // which rounds the weights
+		for _, x := range tensors {
+			different := bytes.Clone(x.Data)
+			slices.Sort(different)
+			different = slices.Compact(different)
+			if strings.HasSuffix(x.Name, "_blocks") && len(different) < 100 || strings.HasSuffix(x.Name, "_scales") && len(different) < 3 {
+				t.Fatalf("%s has few different bytes", x.Name)
+			}
 		}
-		x, closer, err := OpenHuggingFace(dir)
-		if err != nil {
-			t.Error(err)
-			continue
+		run := func(x *Tensors) []float32 {
+			m, err := NewOf(e, x, qkv.PrecisionFloat32, true)
+			must(err)
+			e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 4})
+			return read(e, e.Cache.NewSequence(), randomTokens(40, w.Vocab, 1), 24)
 		}
-		if got := run(x); !slices.Equal(got, want) {
-			t.Errorf("%d files: logits are others", len(files))
+		want := run(tensorsOf(w))
+		files := map[string][]byte{"model.safetensors": safetensorsbuild.File(tensors...)}
+		if x.shards {
+			where, half := map[string]string{}, len(tensors)/2
+			for i, x := range tensors {
+				where[x.Name] = fmt.Sprintf("model-%d.safetensors", min(1, i/half))
+			}
+			index, err := json.Marshal(map[string]any{"weight_map": where})
+			must(err)
+			files = map[string][]byte{
+				"model.safetensors.index.json": index,
+				"model-0.safetensors":          safetensorsbuild.File(tensors[:half]...), "model-1.safetensors": safetensorsbuild.File(tensors[half:]...),
+			}
 		}
-		must(closer.Close())
-		// For the next, as transformers 5 have it.
-		if rope, ok := config["rope_scaling"].(map[string]any); ok {
+		if x.newer {
+			rope := config["rope_scaling"].(map[string]any)
 			rope["rope_theta"], config["rope_parameters"] = config["rope_theta"], rope
 			delete(config, "rope_scaling")
 			delete(config, "rope_theta")
 		}
+		text, err := json.Marshal(config)
+		must(err)
+		files["config.json"] = text
+		dir := t.TempDir()
+		for name, data := range files {
+			must(os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		}
+		opened, closer, err := OpenHuggingFace(dir)
+		if err != nil {
+			t.Errorf("%+v: %v", x, err)
+			continue
+		}
+		if got := run(opened); !slices.Equal(got, want) {
+			t.Errorf("%+v: logits are others", x)
+		}
+		must(closer.Close())
 	}
 }
 
 func TestHuggingFaceGPTOSSErrors(t *testing.T) {
-	all, tensors := gptOSSOf(randomGPTOSS())
+	all, tensors := gptOSSOf(randomGPTOSS(), "MXFP4")
+	_, plain := gptOSSOf(randomGPTOSS(), "BF16")
 	drop := func(name string) func(map[string]any, []tensor) []tensor {
 		return func(_ map[string]any, x []tensor) []tensor {
 			return slices.DeleteFunc(x, func(x tensor) bool { return strings.HasSuffix(x.Name, name) })
@@ -217,10 +260,19 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 			return x
 		}
 	}
-	for _, c := range []struct {
+	type change struct {
 		want   string
 		change func(config map[string]any, x []tensor) []tensor
-	}{
+	}
+	check := func(tensors []tensor, c change) {
+		t.Helper()
+		config := maps.Clone(all)
+		data := safetensorsbuild.File(c.change(config, slices.Clone(tensors))...)
+		if _, err := fromHuggingFace(config, data); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+	for _, c := range []change{
 		{`no tensor "model.layers.0.mlp.experts.gate_up_proj_scales"`, drop("0.mlp.experts.gate_up_proj_scales")},
 		{`no tensor "model.layers.1.mlp.experts.down_proj_blocks"`, drop("1.mlp.experts.down_proj_blocks")},
 		{`no tensor "model.layers.1.mlp.experts.gate_up_proj_bias"`, drop("1.mlp.experts.gate_up_proj_bias")},
@@ -231,7 +283,7 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 		{`gate_up_proj_blocks" is U8 [30720]`, shape("gate_up_proj_blocks", "U8", 5*192*2*16)},
 		{`gate_up_proj_bias" is [320 3], an even`, shape("gate_up_proj_bias", "F32", 320, 3)},
 		{`"model.layers.0.mlp.experts.down_proj.bias" is [64, 5]`, shape("down_proj_bias", "F32", 64, 5)},
-		{`gate_up_proj_blocks", which is needed beside "model.layers.0.mlp.experts.gate_up_proj"`, rename("gate_up_proj_blocks", "gate_up_proj")},
+		{`gate_up_proj_blocks", which is needed beside "model.layers.0.mlp.experts.gate_up_proj_bias"`, rename("gate_up_proj_blocks", "gate_up_proj_others")},
 		{`has tensor "model.layers.0.mlp.experts.gate_proj.weight" and experts`, extra("gate_proj.weight")},
 		{`tensor "model.layers.0.mlp.experts.down_proj.weight" is not supported`, extra("down_proj.weight")},
 		{`layer_types has 3 layers, num_hidden_layers is 2`, set("layer_types", []string{"sliding_attention", "full_attention", "sliding_attention"})},
@@ -242,10 +294,19 @@ func TestHuggingFaceGPTOSSErrors(t *testing.T) {
 		{`experts multiply is -1`, set("swiglu_limit", -1)},
 		{`swiglu_alpha is 1.5`, set("swiglu_alpha", 1.5)},
 	} {
-		config := maps.Clone(all)
-		data := safetensorsbuild.File(c.change(config, slices.Clone(tensors))...)
-		if _, err := fromHuggingFace(config, data); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%v, want %q", err, c.want)
-		}
+		check(tensors, c)
+	}
+	for _, c := range []change{
+		{`no tensor "model.layers.0.mlp.experts.gate_up_proj_bias", which is needed beside`, drop("0.mlp.experts.gate_up_proj_bias")},
+		{`no tensor "model.layers.1.mlp.experts.down_proj_blocks", which is needed beside "model.layers.1.mlp.experts.down_proj_bias"`, drop("1.mlp.experts.down_proj")},
+		{`gate_up_proj" is [320 192], [experts, in, out] with a multiple of 2`, shape("gate_up_proj", "BF16", 320, 192)},
+		{`gate_up_proj" is [5 192 64 1], [experts`, shape("gate_up_proj", "BF16", 5, 192, 64, 1)},
+		{`gate_proj.weight" is [384, 80], [380, 64]`, shape("gate_up_proj", "BF16", 4, 80, 192)},
+		{`gate_up_proj" is [5 4096 3], [experts`, shape("gate_up_proj", "BF16", 5, 4096, 3)},
+		{`down_proj" is of type I16`, shape("down_proj", "I16", 5, 96, 64)},
+		{`down_proj.weight" is [480, 64], [320, 96] is needed`, shape("down_proj", "BF16", 5, 64, 96)},
+		{`has tensors "model.layers.0.mlp.experts.down_proj" and "model.layers.0.mlp.experts.down_proj_blocks"`, extra("down_proj_blocks")},
+	} {
+		check(plain, c)
 	}
 }
