@@ -3,11 +3,13 @@
 
     python3 -m venv venv && venv/bin/pip install numpy==2.4.6 torch==2.15.0 transformers==5.24.0
     venv/bin/python experts.py > model/testdata/experts.json
+    venv/bin/python experts.py model/testdata/saved    # folders as transformers save them, which TestSaved reads
 
-The models are small, and their weights are those of model.Random, in the same order.
+The models are small, and their weights are those of model.Random, in the same order. Those of folders are in BF16.
 """
 
 import json
+import pathlib
 import sys
 
 import numpy as np
@@ -22,10 +24,22 @@ MODELS = {
     "mixtral": (MixtralConfig, {"Experts": 8, "ExpertsUsed": 2, "Rotary": {"Base": 1e5}}),
     "qwen2_moe": (Qwen2MoeConfig, {"Bias": True, "Experts": 6, "ExpertsUsed": 4, "SoftmaxAll": True, "SharedFFN": 80, "Rotary": {"Base": 1e6}}),
     "qwen3_moe": (Qwen3MoeConfig, {"QKNorm": True, "HeadDim": 32, "Experts": 16, "ExpertsUsed": 4, "Rotary": {"Base": 1e6}}),
+    # The same by a step, and by a list of layers without experts.
+    "qwen3_moe, by a step": (Qwen3MoeConfig, {
+        "QKNorm": True, "HeadDim": 32, "Experts": 6, "ExpertsUsed": 2, "Dense": [0, 2], "DenseFFN": 96, "Rotary": {"Base": 1e6}}),
+    "qwen2_moe, by a list": (Qwen2MoeConfig, {
+        "Bias": True, "Experts": 4, "ExpertsUsed": 2, "SoftmaxAll": True, "SharedFFN": 40, "Dense": [1], "DenseFFN": 96, "Rotary": {"Base": 1e6}}),
     "gpt_oss": (GptOssConfig, {
         "Bias": True, "OutBias": True, "Sinks": True, "HeadDim": 32, "Experts": 8, "ExpertsUsed": 4, "ExpertBias": True, "Clamp": 1.5,
         "Window": 12, "Period": 2, "Rotary": {"Base": 150000, "Scaling": YARN}, "LocalRotary": {"Base": 150000, "Scaling": YARN},
     }),
+}
+
+# What models of folders differ in from those above.
+SAVED = {
+    "gpt_oss": {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "HeadDim": 16, "FFN": 24, "Vocab": 48, "Experts": 4, "ExpertsUsed": 2},
+    "qwen2_moe, by a list": {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "FFN": 16, "DenseFFN": 40, "SharedFFN": 24, "Vocab": 48},
+    "qwen3_moe, by a step": {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "HeadDim": 16, "FFN": 16, "Experts": 4, "Dense": [0], "DenseFFN": 40, "Vocab": 48},
 }
 
 
@@ -67,6 +81,10 @@ def weights(c, typ):
             w[layer + f"self_attn.{name}_proj.weight"] = r.fill(width, out, width)
         w[layer + "self_attn.o_proj.weight"] = r.fill(q, width, q)
         w[layer + "post_attention_layernorm.weight"] = r.around(width)
+        dense = i in c.get("Dense", [])
+        if dense:
+            for name, n, of in ("gate", c["DenseFFN"], width), ("up", c["DenseFFN"], width), ("down", width, c["DenseFFN"]):
+                w[layer + f"mlp.{name}_proj.weight"] = r.fill(of, n, of)
         if c.get("Bias"):
             for name, out in ("q", q), ("k", kv), ("v", kv):
                 w[layer + f"self_attn.{name}_proj.bias"] = r.fill(1, out)
@@ -79,6 +97,8 @@ def weights(c, typ):
             w[router + "bias"] = r.fill(1, c["Experts"])
         if c.get("QKNorm"):
             w[layer + "self_attn.q_norm.weight"], w[layer + "self_attn.k_norm.weight"] = r.around(dim), r.around(dim)
+        if dense:
+            continue
         w[router + "weight"] = r.fill(width, c["Experts"], width)
         experts = []
         for _ in range(c["Experts"]):
@@ -102,17 +122,23 @@ def weights(c, typ):
     return w
 
 
-def logits(typ, tokens):
-    config, options = MODELS[typ]
-    c = SHAPE | options
+def logits(name, tokens, other={}, folder=None):
+    """The Config of a model, and its logits. With a folder its weights are rounded to BF16, and saved."""
+    config, options = MODELS[name]
+    c, typ = SHAPE | options | other, name.split(",")[0]
     kind = {"rope_theta": c["Rotary"]["Base"], "rope_type": "default"} | c["Rotary"].get("Scaling", {})
     more = {}
     if "Clamp" in c:
         more = {"swiglu_limit": c["Clamp"], "sliding_window": c["Window"], "layer_types": ["sliding_attention", "full_attention"] * 2}
         more["layer_types"] = more["layer_types"][: c["Layers"]]
+    if name.endswith("by a step"):
+        assert c["Dense"] == [i for i in range(c["Layers"]) if (i + 1) % 2]
+        more["decoder_sparse_step"] = 2
+    elif "Dense" in c:
+        more["mlp_only_layers"] = c["Dense"]
     m = AutoModelForCausalLM.from_config(config(
         num_hidden_layers=c["Layers"], hidden_size=c["Width"], num_attention_heads=c["Heads"], num_key_value_heads=c["KVHeads"],
-        head_dim=c.get("HeadDim", c["Width"] // c["Heads"]), intermediate_size=c["FFN"], moe_intermediate_size=c["FFN"],
+        head_dim=c.get("HeadDim", c["Width"] // c["Heads"]), intermediate_size=c.get("DenseFFN", c["FFN"]), moe_intermediate_size=c["FFN"],
         shared_expert_intermediate_size=c.get("SharedFFN", 0), num_experts=c["Experts"], num_local_experts=c["Experts"],
         num_experts_per_tok=c["ExpertsUsed"], norm_topk_prob=not c.get("SoftmaxAll"), vocab_size=c["Vocab"], max_position_embeddings=c["Context"],
         rms_norm_eps=c["NormEps"], rope_parameters=kind, tie_word_embeddings=False, pad_token_id=None, **more,
@@ -125,24 +151,40 @@ def logits(typ, tokens):
         for name, x in w.items():
             assert parameters[name].shape == x.shape, (name, x.shape)
             parameters[name].copy_(torch.from_numpy(x.astype(np.float64)))
+        if folder:
+            for x in m.parameters():
+                x.copy_(x.bfloat16())
+            m.save_pretrained(folder, state_dict={name: x.bfloat16() for name, x in m.state_dict().items()}, max_shard_size="24KB")
         return c, m(torch.tensor([tokens])).logits[0].numpy()
 
 
+def reference(c, tokens, all):
+    """What tests compare with: a part of the logits."""
+    rows = []
+    for i in range(2, len(all), 3):
+        row = all[i]
+        most = row.max()
+        at = [(i * 7919 + j * 104729) % len(row) for j in range(6)]
+        rows.append({"at": i, "best": int(row.argmax()), "lse": round(float(most + np.log(np.exp(row - most).sum())), 9),
+                     "logits": {str(t): round(float(row[t]), 9) for t in at}})
+    return {"config": c, "tokens": tokens, "largest": float(np.abs(all).max()), "rows": rows}
+
+
+def tokens_of(vocab, n):
+    return [(i * i * 7 + i * 3 + 1) % vocab for i in range(n)]
+
+
 def main():
-    result = {}
-    for typ in MODELS:
-        tokens = [(i * i * 7 + i * 3 + 1) % SHAPE["Vocab"] for i in range(60)]
-        config, all = logits(typ, tokens)
-        rows = []
-        for i in range(2, len(all), 3):
-            row = all[i]
-            most = row.max()
-            at = [(i * 7919 + j * 104729) % len(row) for j in range(6)]
-            rows.append({"at": i, "best": int(row.argmax()), "lse": round(float(most + np.log(np.exp(row - most).sum())), 9),
-                         "logits": {str(t): round(float(row[t]), 9) for t in at}})
-        result[typ] = {"config": config, "tokens": tokens, "largest": float(np.abs(all).max()), "rows": rows}
-    json.dump(result, sys.stdout, separators=(",", ":"))
-    print()
+    if len(sys.argv) == 1:
+        tokens = tokens_of(SHAPE["Vocab"], 60)
+        json.dump({name: reference(c, tokens, all) for name in MODELS for c, all in [logits(name, tokens)]}, sys.stdout, separators=(",", ":"))
+        print()
+        return
+    for name, other in SAVED.items():
+        folder, tokens = pathlib.Path(sys.argv[1]) / name.split(",")[0], tokens_of(other["Vocab"], 40)
+        c, all = logits(name, tokens, other, folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        (folder / "logits.json").write_text(json.dumps(reference(c, tokens, all), separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/qkv-go/qkv"
 )
@@ -58,6 +59,11 @@ type Options struct {
 	Experts, ExpertsUsed   int
 	SoftmaxAll, ExpertBias bool
 
+	// Dense are the numbers of layers, in order, that have one MLP of width DenseFFN in the place of experts (Qwen's
+	// mlp_only_layers and decoder_sparse_step).
+	Dense    []int
+	DenseFFN int
+
 	// SharedFFN, if not 0, is the width of an expert that all tokens go through besides. Its output is multiplied by the
 	// sigmoid of a gate (Qwen 2).
 	SharedFFN int
@@ -80,6 +86,17 @@ func (c *Config) Dim() int {
 
 // local tells whether a layer has a window.
 func (c *Config) local(layer int) bool { return c.Period != 0 && (layer+1)%c.Period != 0 }
+
+// mixed tells whether a layer has experts.
+func (c *Config) mixed(layer int) bool { return c.Experts != 0 && !slices.Contains(c.Dense, layer) }
+
+// mlpWidth returns the width of the MLP of layers without experts, 0 if there are none.
+func (c *Config) mlpWidth() int {
+	if c.Experts != 0 {
+		return c.DenseFFN
+	}
+	return c.FFN
+}
 
 // most bounds each number of a Config, so that products of two do not overflow 64 bits.
 const most = 1 << 24
@@ -119,12 +136,23 @@ func (c *Config) check() error {
 		return fmt.Errorf("model: %d experts are used of %d, at least 1 is needed", c.ExpertsUsed, c.Experts)
 	case c.SharedFFN < 0 || c.SharedFFN > most:
 		return fmt.Errorf("model: the width of the shared expert is %d, 0 to %d is supported", c.SharedFFN, most)
-	case c.Experts == 0 && (c.SharedFFN != 0 || c.Clamp != 0 || c.ExpertBias):
+	case c.Experts == 0 && (c.SharedFFN != 0 || c.Clamp != 0 || c.ExpertBias || len(c.Dense) != 0 || c.DenseFFN != 0):
 		return fmt.Errorf("model: there are options of experts, and 0 experts")
+	case len(c.Dense) != 0 && (c.DenseFFN < 1 || c.DenseFFN > most) || len(c.Dense) == 0 && c.DenseFFN != 0:
+		return fmt.Errorf("model: the width of the MLP of %d layers without experts is %d, 1 to %d is supported", len(c.Dense), c.DenseFFN, most)
+	case len(c.Dense) >= c.Layers:
+		return fmt.Errorf("model: %d of %d layers are without experts, and there are options of experts", len(c.Dense), c.Layers)
+	case c.Clamp != 0 && len(c.Dense) != 0:
+		return fmt.Errorf("model: what experts multiply is clamped, beside %d layers without experts", len(c.Dense))
 	case !(c.Clamp >= 0 && c.Clamp < 1e6): // nor is a NaN
 		return fmt.Errorf("model: the bound of what experts multiply is %v, 0 to 1e6 is supported", c.Clamp)
 	case c.Clamp != 0 && (c.SharedFFN != 0 || c.Activation > qkv.SiLU):
 		return fmt.Errorf("model: what experts multiply is clamped, beside a shared expert or another activation than SiLU")
+	}
+	for i, layer := range c.Dense {
+		if layer < 0 || layer >= c.Layers || i > 0 && layer <= c.Dense[i-1] {
+			return fmt.Errorf("model: the layers without experts are %v of %d, numbers in order are needed", c.Dense, c.Layers)
+		}
 	}
 	return nil
 }

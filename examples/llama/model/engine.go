@@ -33,7 +33,7 @@ type Engine struct {
 	prompt int
 
 	// x [tokens, Width] is the residual stream, h what a part of a layer reads, and the attention's output,
-	// gated [tokens, FFN] the hidden values of the MLP, and logits [wanted tokens, Vocab] has the rows.
+	// gated [tokens, FFN] the hidden values of an MLP, and logits [wanted tokens, Vocab] has the rows.
 	x, h, gated, logits []float32
 	mixture             mixture
 	rows                [][]float32
@@ -125,8 +125,8 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 	n := len(e.ids)
 	x, h := matrix(&e.x, n, e.Width), matrix(&e.h, n, e.Width)
 	var gated qkv.Matrix
-	if e.Experts == 0 {
-		gated = matrix(&e.gated, n, e.FFN)
+	if width := e.mlpWidth(); width != 0 {
+		gated = matrix(&e.gated, n, width)
 	}
 	// What comes after an error computes with what is there, and nobody reads it.
 	var left qkv.Matrix // what the last layer has not added to x yet
@@ -142,13 +142,14 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 		)
 		switch {
 		case err != nil:
-		case e.Experts > 0: // the next norm adds what they return
+		case len(b.experts) > 0: // the next norm adds what they return
 			left = h
 			err = cmp.Or(e.mix(h, b), e.postNorm(h, b.ffnPost))
 		case e.PostNorm:
 			left = h
 			err = cmp.Or(e.hidden(gated, h, &b.mlp), e.product(h, gated, b.mlp.down), e.postNorm(h, b.ffnPost))
 		default:
+			left = qkv.Matrix{}
 			err = cmp.Or(e.hidden(gated, h, &b.mlp), e.add(x, gated, b.mlp.down))
 		}
 	}
@@ -170,7 +171,7 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 		return err
 	}
 	h = h.Slice(0, wanted)
-	if e.PostNorm || e.Experts > 0 {
+	if left.Rows() > 0 {
 		left = h
 	}
 	err = cmp.Or(err, e.rmsNorm(h, x.Slice(0, wanted), left, e.norm), e.product(logits, h, e.out))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -18,6 +19,13 @@ func likeQwen2MoE() Config {
 	c := Small
 	c.Layers, c.Width, c.FFN, c.Vocab = 3, 64, 64, 90
 	c.Options = Options{HalfSplit: true, Bias: true, Experts: 6, ExpertsUsed: 3, SoftmaxAll: true, SharedFFN: 96}
+	return c
+}
+
+// partlyMixed returns a model with a layer with experts between others.
+func partlyMixed() Config {
+	c := likeQwen2MoE()
+	c.Layers, c.Dense, c.DenseFFN = 4, []int{0, 2, 3}, 80
 	return c
 }
 
@@ -120,6 +128,30 @@ func TestExp(t *testing.T) {
 	for _, x := range []float64{math.Inf(-1), -1e300, -701, 0, 701, 1e300, math.Inf(1), math.NaN()} {
 		if got, want := float32(sigmoid(x)), float32(1/(1+math.Exp(-x))); got != want && x == x || x != x && got == got {
 			t.Errorf("sigmoid(%v) is %v, want %v", x, got, want)
+		}
+	}
+}
+
+// TestDenseErrors: layers without experts have to be some of those that there are, and to have a width.
+func TestDenseErrors(t *testing.T) {
+	for _, c := range []struct {
+		change func(c *Config)
+		want   string
+	}{
+		{func(c *Config) { c.Dense = []int{0, 4} }, "layers without experts are [0 4] of 4"},
+		{func(c *Config) { c.Dense = []int{-1} }, "layers without experts are [-1] of 4"},
+		{func(c *Config) { c.Dense = []int{2, 2} }, "layers without experts are [2 2] of 4"},
+		{func(c *Config) { c.Dense = []int{0, 1, 2, 3} }, "4 of 4 layers are without experts"},
+		{func(c *Config) { c.Dense = nil }, "the MLP of 0 layers without experts is 80"},
+		{func(c *Config) { c.DenseFFN = 0 }, "the MLP of 3 layers without experts is 0"},
+		{func(c *Config) { c.DenseFFN = most + 1 }, "the MLP of 3 layers without experts is 16777217"},
+		{func(c *Config) { c.SharedFFN, c.Clamp = 0, 1 }, "clamped, beside 3 layers without experts"},
+		{func(c *Config) { c.Experts, c.SharedFFN = 0, 0 }, "options of experts, and 0 experts"},
+	} {
+		x := partlyMixed()
+		c.change(&x)
+		if _, err := Random(x, 1); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.
 			{"attn_output.bias", b.OBias, w.Width}, {"attn_sinks.weight", b.Sinks, w.Heads},
 			{"attn_q_norm.weight", b.QNorm, w.Dim()}, {"attn_k_norm.weight", b.KNorm, w.Dim()},
 			{"post_attention_norm.weight", b.AttnPost, w.Width}, {"post_ffw_norm.weight", b.FFNPost, w.Width},
-			{"ffn_gate.weight", b.Gate, w.Width}, {"ffn_up.weight", b.Up, w.Width}, {"ffn_down.weight", b.Down, w.FFN},
+			{"ffn_gate.weight", b.Gate, w.Width}, {"ffn_up.weight", b.Up, w.Width}, {"ffn_down.weight", b.Down, w.mlpWidth()},
 			{"ffn_gate_inp.weight", b.Router, w.Width}, {"ffn_gate_inp.bias", b.RouterBias, w.Experts}, {"ffn_gate_inp_shexp.weight", b.SharedGate, w.Width},
 			{"ffn_gate_shexp.weight", b.Shared.Gate, w.Width}, {"ffn_up_shexp.weight", b.Shared.Up, w.Width}, {"ffn_down_shexp.weight", b.Shared.Down, w.SharedFFN},
 		} {

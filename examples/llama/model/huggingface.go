@@ -141,12 +141,26 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		r.names = &names
 		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
 	case "qwen2_moe", "qwen3_moe":
-		r.experts(&c, x.Experts, x.ExpertsUsed)
+		if x.SparseStep < 0 {
+			r.fail("decoder_sparse_step is %d, at least 1 is needed", x.SparseStep)
+		}
+		layers := min(c.Layers, len(f.Names)) // more are refused
+		for i := range layers {
+			if slices.Contains(x.Dense, i) || (i+1)%max(1, x.SparseStep) != 0 {
+				c.Dense = append(c.Dense, i)
+			}
+		}
+		if len(c.Dense) == layers {
+			c.Dense = nil
+			break
+		}
+		if len(c.Dense) != 0 {
+			c.DenseFFN = x.FFN
+		}
+		r.experts(&c, cmp.Or(x.Experts, x.LocalExperts), x.ExpertsUsed) // the latter since transformers 5
 		c.SoftmaxAll = !x.Normalised
 	}
 	switch {
-	case c.Experts != 0 && (x.SparseStep > 1 || len(x.Dense) > 0):
-		r.fail("some layers have no experts, which is not supported")
 	case !slices.Contains(huggingFaceTypes, x.Type):
 		r.fail("model_type is %.40q, supported are %q", x.Type, huggingFaceTypes)
 	case x.Activation != "silu":

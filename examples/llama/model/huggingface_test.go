@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,11 +24,12 @@ var expertNames = regexp.MustCompile(`^ffn_(gate|up|down)\.(\d+)\.`)
 func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) {
 	config = map[string]any{
 		"model_type": typ, "num_hidden_layers": w.Layers, "hidden_size": w.Width, "num_attention_heads": w.Heads,
-		"num_key_value_heads": w.KVHeads, "head_dim": w.Dim(), "intermediate_size": w.FFN, "vocab_size": w.Vocab,
+		"num_key_value_heads": w.KVHeads, "head_dim": w.Dim(), "intermediate_size": cmp.Or(w.mlpWidth(), w.FFN), "vocab_size": w.Vocab,
 		"max_position_embeddings": w.Context, "tie_word_embeddings": w.Tied, "hidden_act": "silu", "rms_norm_eps": w.NormEps,
 		"rope_theta": w.Rotary.Base, "torch_dtype": "float32", "rope_scaling": nil,
 	}
 	if w.Experts != 0 {
+		config["moe_intermediate_size"] = w.FFN
 		config["num_experts"], config["num_local_experts"], config["num_experts_per_tok"] = w.Experts, w.Experts, w.ExpertsUsed
 		config["norm_topk_prob"], config["decoder_sparse_step"], config["mlp_only_layers"] = !w.SoftmaxAll, 1, []int{}
 	}
@@ -80,13 +82,19 @@ func TestHuggingFaceSize(t *testing.T) {
 
 // TestHuggingFace: models of Hugging Face have the bits of their weights.
 func TestHuggingFace(t *testing.T) {
-	for typ, set := range map[string]func(c *Config){
+	for name, set := range map[string]func(c *Config){
 		"llama":     func(c *Config) {},
 		"qwen2":     func(c *Config) { c.Bias, c.Tied = true, true },
 		"qwen3":     func(c *Config) { c.QKNorm, c.HeadDim = true, 48 },
 		"mixtral":   func(c *Config) { c.Experts, c.ExpertsUsed = 4, 2 },
 		"qwen2_moe": func(c *Config) { c.Bias, c.Experts, c.ExpertsUsed, c.SoftmaxAll, c.SharedFFN = true, 5, 2, true, 32 },
 		"qwen3_moe": func(c *Config) { c.QKNorm, c.Experts, c.ExpertsUsed = true, 4, 2 },
+
+		"qwen2_moe, by a list": func(c *Config) {
+			c.Bias, c.Experts, c.ExpertsUsed, c.SoftmaxAll, c.SharedFFN, c.Dense, c.DenseFFN = true, 5, 2, true, 32, []int{1}, 80
+		},
+		"qwen3_moe, by a step": func(c *Config) { c.QKNorm, c.Experts, c.ExpertsUsed, c.Dense, c.DenseFFN = true, 4, 2, []int{0}, 160 },
+		"qwen3_moe, dense":     func(c *Config) { c.QKNorm = true },
 	} {
 		c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}
 		c.Rotary.Base, c.NormEps, c.HalfSplit = 5000, 1e-4, true
@@ -95,14 +103,23 @@ func TestHuggingFace(t *testing.T) {
 		must(err)
 		w, err := Random(c, 3)
 		must(err)
+		typ, _, _ := strings.Cut(name, ",")
 		config, data := huggingFaceOf(typ, w)
+		switch name {
+		case "qwen2_moe, by a list":
+			config["mlp_only_layers"] = []int{1, 7} // of which there is one
+		case "qwen3_moe, by a step":
+			config["decoder_sparse_step"] = 2
+		case "qwen3_moe, dense":
+			config["num_experts"], config["num_experts_per_tok"], config["mlp_only_layers"] = 4, 2, []int{1, 0}
+		}
 		if typ == "qwen3" || typ == "mixtral" { // as transformers 5 have it
 			config["rope_parameters"] = map[string]any{"rope_type": "default", "rope_theta": c.Rotary.Base}
 			delete(config, "rope_theta")
 		}
 		x, err := fromHuggingFace(config, data)
 		if err != nil {
-			t.Errorf("%s: %v", typ, err)
+			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		var want []float32
@@ -115,9 +132,38 @@ func TestHuggingFace(t *testing.T) {
 				want = got
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("%s: logits are others", typ)
+				t.Errorf("%s: logits are others", name)
 			}
 		}
+	}
+}
+
+// TestSaved: folders that transformers have saved, in shards of BF16, have logits of transformers, within 4e-6 of the largest.
+func TestSaved(t *testing.T) {
+	for _, name := range []string{"gpt_oss", "qwen2_moe", "qwen3_moe"} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join("testdata/saved", name)
+			data, err := os.ReadFile(filepath.Join(folder, "logits.json"))
+			must(err)
+			var want struct {
+				Config Config
+				referenceLogits
+			}
+			must(json.Unmarshal(data, &want))
+			e, err := qkv.New(qkv.Config{})
+			must(err)
+			x, file, err := OpenHuggingFace(folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if x.Layers != want.Config.Layers || x.Experts != want.Config.Experts || !slices.Equal(x.Dense, want.Config.Dense) {
+				t.Errorf("%+v, want %+v", x.Config, want.Config)
+			}
+			m, err := NewOf(e, x, qkv.PrecisionFloat32, true)
+			must(err)
+			want.check(t, m, 4e-6)
+		})
 	}
 }
 
@@ -138,8 +184,9 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"num_experts", -1, "there are -1 experts"},
 		{"num_experts", 1 << 13, "there are 8192 experts"},
 		{"num_experts_per_tok", 4, "4 experts are used of 3"},
-		{"decoder_sparse_step", 2, "some layers have no experts"},
-		{"mlp_only_layers", []int{0}, "some layers have no experts"},
+		{"decoder_sparse_step", 2, `no tensor "model.layers.0.mlp.up_proj.weight"`},
+		{"decoder_sparse_step", -1, "decoder_sparse_step is -1"},
+		{"mlp_only_layers", []int{0}, `no tensor "model.layers.0.mlp.up_proj.weight"`},
 
 		{"model_type", "gpt2", `model_type is "gpt2"`},
 		{"hidden_act", "gelu", `hidden_act is "gelu"`},
@@ -153,10 +200,13 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"vocab_size", 51, "is [50, 64], [51, 64] is needed"},
 	} {
 		config, data := huggingFaceOf("llama", dense)
-		if strings.Contains(c.key+c.want, "expert") {
+		if strings.Contains(c.key+c.want, "expert") || c.key == "decoder_sparse_step" || c.key == "mlp_only_layers" {
 			config, data = huggingFaceOf("qwen3_moe", experts)
 		}
 		config[c.key] = c.value
+		if c.key == "num_experts" {
+			config["num_local_experts"] = c.value
+		}
 		if _, err := fromHuggingFace(config, data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}

@@ -25,7 +25,7 @@ type block struct {
 	attnNorm, attnPost []float32
 	attn               *qkv.Layer
 	ffnNorm, ffnPost   []float32
-	mlp                mlp   // of a model without experts
+	mlp                mlp   // of a layer without experts
 	experts            []mlp // the shared one, if there is one, is the last
 	router             qkv.Linear
 	sharedGate         qkv.Linear // [Width, 1]
@@ -111,7 +111,7 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 		keep(e)
 		m.blocks[i] = block{attnNorm: b.AttnNorm, attnPost: b.AttnPost, attn: attn, ffnNorm: b.FFNNorm, ffnPost: b.FFNPost}
 		to := &m.blocks[i]
-		if w.Experts == 0 {
+		if !w.mixed(i) {
 			to.mlp = mlpOf(&b.MLPOf)
 			continue
 		}
@@ -135,15 +135,12 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 func (m *Model) Weights() int {
 	q, kv := m.Heads*m.Dim(), m.KVHeads*m.Dim()
 	layer := m.Width * (2 + 2*q + 2*kv)
-	if m.Experts == 0 {
-		layer += 3 * m.Width * m.FFN
-	}
-	layer += m.Experts * (m.Width + 3*m.Width*m.FFN)
+	mixture := m.Experts * (m.Width + 3*m.Width*m.FFN)
 	if m.ExpertBias {
-		layer += m.Experts * (1 + 2*m.FFN + m.Width)
+		mixture += m.Experts * (1 + 2*m.FFN + m.Width)
 	}
 	if m.SharedFFN != 0 {
-		layer += m.Width * (1 + 3*m.SharedFFN)
+		mixture += m.Width * (1 + 3*m.SharedFFN)
 	}
 	if m.OutBias {
 		layer += m.Width
@@ -161,6 +158,13 @@ func (m *Model) Weights() int {
 		layer += 2 * m.Width
 	}
 	n := m.Vocab*m.Width + m.Width + m.Layers*layer
+	for i := range m.Layers {
+		if m.mixed(i) {
+			n += mixture
+		} else {
+			n += 3 * m.Width * m.mlpWidth()
+		}
+	}
 	if !m.Tied {
 		n += m.Vocab * m.Width
 	}

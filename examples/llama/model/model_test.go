@@ -260,7 +260,7 @@ func reference(w *Weights, tokens []int32) []float64 {
 				return heads(product(b.Down, up), b.DownBias, nil)
 			}
 			y := make([]float64, w.Width)
-			switch w.Experts {
+			switch len(b.Experts) {
 			case 0:
 				y = mlp(&b.MLPOf)
 			default:
@@ -304,7 +304,7 @@ func TestReference(t *testing.T) {
 	tied.Tied, tied.KVHeads, tied.FFN, tied.Vocab = true, 4, 100, 77
 	local := withOptions() // without a layer that attends all
 	local.Layers, local.PostNorm = 2, false
-	for _, c := range []Config{Small, tied, withOptions(), local, likeQwen2MoE(), likeGPTOSS()} {
+	for _, c := range []Config{Small, tied, withOptions(), local, likeQwen2MoE(), partlyMixed(), likeGPTOSS()} {
 		tokens := randomTokens(100, c.Vocab, 2)
 		var want []float64
 		forEachSet(t, qkv.PrecisionFloat32, func(t *testing.T, cfg qkv.Config) {
@@ -545,7 +545,7 @@ func TestScore(t *testing.T) {
 func TestWeights(t *testing.T) {
 	engine, err := qkv.New(qkv.Config{})
 	must(err)
-	configs := []Config{Small, withOptions(), likeQwen2MoE(), likeGPTOSS()}
+	configs := []Config{Small, withOptions(), likeQwen2MoE(), partlyMixed(), likeGPTOSS()}
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Tied = true }, func(c *Config) { c.HeadDim = 40 },
 		func(c *Config) { c.Bias = true }, func(c *Config) { c.QKNorm = true }, func(c *Config) { c.PostNorm = true },
@@ -654,7 +654,7 @@ func TestAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops items under the race detector")
 	}
-	for i, c := range []Config{Small, withOptions(), withOptions(), likeQwen2MoE(), likeGPTOSS()} {
+	for i, c := range []Config{Small, withOptions(), withOptions(), likeQwen2MoE(), likeGPTOSS(), partlyMixed()} {
 		workers := 1 + i%2
 		m, _ := newModel(t, qkv.Config{Workers: workers}, c)
 		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 200})

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/qkv-go/qkv"
 )
@@ -57,9 +58,13 @@ func (r *reader) options(c *Config) {
 	c.OutBias, c.Sinks = r.has(layer+n.o+".bias"), r.has(layer+n.sinks)
 }
 
-// experts sets the number of experts, and what the tensors of the first layer tell of them.
+// experts sets the number of experts, and what the tensors of the first layer with experts tell of them.
 func (r *reader) experts(c *Config, experts, used int) {
-	n, layer := r.names, fmt.Sprintf(r.names.layer, 0)
+	first := 0
+	for slices.Contains(c.Dense, first) {
+		first++
+	}
+	n, layer := r.names, fmt.Sprintf(r.names.layer, first)
 	c.Experts, c.ExpertsUsed, c.ExpertBias = experts, used, r.has(layer+n.router+".bias")
 	rows := func(name string) int {
 		t := r.find(layer + name + ".weight")
@@ -171,15 +176,16 @@ func (r *reader) tensors(c Config) *Tensors {
 			return MLPOf[qkv.Matrix]{Gate: linear(n.gate, ffn, c.Width), Up: linear(n.up, ffn, c.Width), Down: linear(n.down, c.Width, ffn)}
 		}
 		switch {
-		case c.Experts != 0:
+		case c.mixed(i):
 			r.mixture(b, &c, layer, mlp)
 		case r.has(layer + n.mlp.gate + ".weight"):
-			b.MLPOf = mlp(n.mlp, c.FFN)
+			b.MLPOf = mlp(n.mlp, c.mlpWidth())
 		default:
-			if both := linear(n.mlp.up, 2*c.FFN, c.Width); r.err == nil {
-				b.Gate, b.Up = both.Slice(0, c.FFN), both.Slice(c.FFN, 2*c.FFN)
+			ffn := c.mlpWidth()
+			if both := linear(n.mlp.up, 2*ffn, c.Width); r.err == nil {
+				b.Gate, b.Up = both.Slice(0, ffn), both.Slice(ffn, 2*ffn)
 			}
-			b.Down = linear(n.mlp.down, c.Width, c.FFN)
+			b.Down = linear(n.mlp.down, c.Width, ffn)
 		}
 		b.O = linear(n.o, c.Width, q)
 		b.AttnNorm, b.FFNNorm = vector(n.attnNorm, c.Width), vector(n.ffnNorm, c.Width)

@@ -24,7 +24,7 @@ type BlockOf[M any] struct {
 	K, V     M         // [KVHeads*dim, Width]
 	O        M         // [Width, Heads*dim]
 	FFNNorm  []float32 // [Width]
-	MLPOf[M]           // of a model without experts
+	MLPOf[M]           // of a layer without experts
 
 	QBias, KBias, VBias []float32 // [Heads*dim], [KVHeads*dim]
 	OBias               []float32 // [Width]
@@ -72,7 +72,7 @@ func tensorsOf(w *Weights) *Tensors {
 		b := &w.Blocks[i]
 		t.Blocks = append(t.Blocks, BlockOf[qkv.Matrix]{
 			AttnNorm: b.AttnNorm, Q: matrix(b.Q, w.Width), K: matrix(b.K, w.Width), V: matrix(b.V, w.Width), O: matrix(b.O, q),
-			FFNNorm: b.FFNNorm, MLPOf: mlp(&b.MLPOf, w.FFN),
+			FFNNorm: b.FFNNorm, MLPOf: mlp(&b.MLPOf, w.mlpWidth()),
 			QBias: b.QBias, KBias: b.KBias, VBias: b.VBias, OBias: b.OBias, Sinks: b.Sinks,
 			QNorm: b.QNorm, KNorm: b.KNorm, AttnPost: b.AttnPost, FFNPost: b.FFNPost,
 			Router: matrix(b.Router, w.Width), RouterBias: b.RouterBias,
@@ -120,8 +120,8 @@ func newWeights(c Config) *Weights {
 			FFNPost:  only(c.PostNorm, c.Width),
 		}
 		b := &w.Blocks[i]
-		if c.Experts == 0 {
-			b.MLPOf = mlp(c.FFN)
+		if !c.mixed(i) {
+			b.MLPOf = mlp(c.mlpWidth())
 			continue
 		}
 		b.Router, b.RouterBias = make([]float32, c.Experts*c.Width), only(c.ExpertBias, c.Experts)
@@ -173,7 +173,7 @@ func Random(c Config, seed uint64) (*Weights, error) {
 		fill(b.V, c.Width)
 		fill(b.O, c.Heads*c.Dim())
 		around(b.FFNNorm)
-		mlp(&b.MLPOf, c.FFN)
+		mlp(&b.MLPOf, c.mlpWidth())
 		for _, bias := range [][]float32{b.QBias, b.KBias, b.VBias, b.OBias, b.Sinks, b.RouterBias} {
 			fill(bias, 1)
 		}
