@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes logits of models with experts, by transformers in float64, which TestExperts compares with:
+"""Makes logits of small models, those with experts and Phi-3, by transformers in float64, which TestExperts compares with:
 
     python3 -m venv venv && venv/bin/pip install numpy==2.4.6 torch==2.15.0 transformers==5.24.0
     venv/bin/python experts.py > model/testdata/experts.json
@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, GptOssConfig, MixtralConfig, Qwen2MoeConfig, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM, GptOssConfig, MixtralConfig, Phi3Config, Qwen2MoeConfig, Qwen3MoeConfig
 
 YARN = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 16, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
@@ -41,6 +41,10 @@ SAVED = {
     "qwen2_moe, by a list": {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "FFN": 16, "DenseFFN": 40, "SharedFFN": 24, "Vocab": 48},
     "qwen3_moe, by a step": {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "HeadDim": 16, "FFN": 16, "Experts": 4, "Dense": [0], "DenseFFN": 40, "Vocab": 48},
 }
+
+LONG = {"rope_type": "longrope", "original_max_position_embeddings": 16, "short_factor": [1.0, 1.25, 1.5, 2.0, 2.5, 3.0], "long_factor": [1.0, 1.75, 3.0, 6.5, 12.0, 20.0]}
+MODELS["phi3"] = (Phi3Config, {"Window": 12, "Rotary": {"Base": 10000, "Dim": 12, "Scaling": LONG}})
+SAVED["phi3"] = {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "FFN": 40, "Vocab": 48}
 
 
 class Random:
@@ -81,6 +85,10 @@ def weights(c, typ):
             w[layer + f"self_attn.{name}_proj.weight"] = r.fill(width, out, width)
         w[layer + "self_attn.o_proj.weight"] = r.fill(q, width, q)
         w[layer + "post_attention_layernorm.weight"] = r.around(width)
+        if typ == "phi3":
+            w[layer + "self_attn.qkv_proj.weight"] = np.concatenate([w.pop(layer + f"self_attn.{name}_proj.weight") for name in "qkv"])
+            w[layer + "mlp.gate_up_proj.weight"], w[layer + "mlp.down_proj.weight"] = r.fill(width, 2 * ffn, width), r.fill(ffn, width, ffn)
+            continue
         dense = i in c.get("Dense", [])
         if dense:
             for name, n, of in ("gate", c["DenseFFN"], width), ("up", c["DenseFFN"], width), ("down", width, c["DenseFFN"]):
@@ -128,8 +136,18 @@ def logits(name, tokens, other={}, folder=None):
     c, typ = SHAPE | options | other, name.split(",")[0]
     kind = {"rope_theta": c["Rotary"]["Base"], "rope_type": "default"} | c["Rotary"].get("Scaling", {})
     more = {}
+    if "Experts" in c:
+        more = {
+            "moe_intermediate_size": c["FFN"], "shared_expert_intermediate_size": c.get("SharedFFN", 0), "num_experts": c["Experts"],
+            "num_local_experts": c["Experts"], "num_experts_per_tok": c["ExpertsUsed"], "norm_topk_prob": not c.get("SoftmaxAll"),
+        }
+    else:
+        more = {
+            "original_max_position_embeddings": kind["original_max_position_embeddings"],
+            "sliding_window": c["Window"], "partial_rotary_factor": c["Rotary"]["Dim"] / (c["Width"] // c["Heads"]),
+        }
     if "Clamp" in c:
-        more = {"swiglu_limit": c["Clamp"], "sliding_window": c["Window"], "layer_types": ["sliding_attention", "full_attention"] * 2}
+        more |= {"swiglu_limit": c["Clamp"], "sliding_window": c["Window"], "layer_types": ["sliding_attention", "full_attention"] * 2}
         more["layer_types"] = more["layer_types"][: c["Layers"]]
     if name.endswith("by a step"):
         assert c["Dense"] == [i for i in range(c["Layers"]) if (i + 1) % 2]
@@ -138,9 +156,8 @@ def logits(name, tokens, other={}, folder=None):
         more["mlp_only_layers"] = c["Dense"]
     m = AutoModelForCausalLM.from_config(config(
         num_hidden_layers=c["Layers"], hidden_size=c["Width"], num_attention_heads=c["Heads"], num_key_value_heads=c["KVHeads"],
-        head_dim=c.get("HeadDim", c["Width"] // c["Heads"]), intermediate_size=c.get("DenseFFN", c["FFN"]), moe_intermediate_size=c["FFN"],
-        shared_expert_intermediate_size=c.get("SharedFFN", 0), num_experts=c["Experts"], num_local_experts=c["Experts"],
-        num_experts_per_tok=c["ExpertsUsed"], norm_topk_prob=not c.get("SoftmaxAll"), vocab_size=c["Vocab"], max_position_embeddings=c["Context"],
+        head_dim=c.get("HeadDim", c["Width"] // c["Heads"]), intermediate_size=c.get("DenseFFN", c["FFN"]),
+        vocab_size=c["Vocab"], max_position_embeddings=c["Context"],
         rms_norm_eps=c["NormEps"], rope_parameters=kind, tie_word_embeddings=False, pad_token_id=None, **more,
     ), attn_implementation="eager", experts_implementation="eager").double().eval()
     if "Clamp" in c:
@@ -177,14 +194,18 @@ def tokens_of(vocab, n):
 def main():
     if len(sys.argv) == 1:
         tokens = tokens_of(SHAPE["Vocab"], 60)
-        json.dump({name: reference(c, tokens, all) for name in MODELS for c, all in [logits(name, tokens)]}, sys.stdout, separators=(",", ":"))
+        json.dump({name: reference(c, tokens, all) for name in MODELS if "Experts" in MODELS[name][1] for c, all in [logits(name, tokens)]}, sys.stdout, separators=(",", ":"))
         print()
         return
     for name, other in SAVED.items():
         folder, tokens = pathlib.Path(sys.argv[1]) / name.split(",")[0], tokens_of(other["Vocab"], 40)
         c, all = logits(name, tokens, other, folder)
-        (folder / "generation_config.json").unlink(missing_ok=True)
         (folder / "logits.json").write_text(json.dumps(reference(c, tokens, all), separators=(",", ":")) + "\n")
+        if c["Rotary"].get("Scaling") == LONG:  # of a text that has the other factors
+            tokens = tokens[: LONG["original_max_position_embeddings"]]
+            c, all = logits(name, tokens, other, folder)
+            (folder / "logits_short.json").write_text(json.dumps(reference(c, tokens, all), separators=(",", ":")) + "\n")
+        (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,11 @@ func (c *Config) Dim() int {
 // local tells whether a layer has a window.
 func (c *Config) local(layer int) bool { return c.Period != 0 && (layer+1)%c.Period != 0 }
 
+// allLocal has all layers attend the last tokens alone.
+func (c *Config) allLocal(window int) {
+	c.Window, c.Period, c.LocalRotary = window, c.Layers+1, c.Rotary
+}
+
 // mixed tells whether a layer has experts.
 func (c *Config) mixed(layer int) bool { return c.Experts != 0 && !slices.Contains(c.Dense, layer) }
 

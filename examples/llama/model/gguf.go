@@ -23,7 +23,13 @@ var architectures = map[string]func(r *ggufReader, c *Config){
 		c.Rotary.Scaling.Truncate = new(bool) // as the model was trained; llama.cpp rounds the ends of the ramp
 		c.LocalRotary = c.Rotary
 	},
-	"phi3":  func(r *ggufReader, c *Config) { c.HalfSplit = true },
+	"phi3": func(r *ggufReader, c *Config) {
+		c.HalfSplit = true
+		r.longRoPE(c)
+		if n, _ := r.f.Int(r.arch + ".attention.sliding_window"); n > 0 && n < int64(c.Context) {
+			c.allLocal(int(n))
+		}
+	},
 	"gemma": func(r *ggufReader, c *Config) { r.gemma(c) },
 	"gemma2": func(r *ggufReader, c *Config) {
 		r.gemma(c)
@@ -48,6 +54,28 @@ var architectures = map[string]func(r *ggufReader, c *Config){
 func (r *ggufReader) gemma(c *Config) {
 	c.HalfSplit, c.Activation = true, qkv.GELUTanh
 	c.EmbeddingScale = float32(math.Sqrt(float64(c.Width)))
+}
+
+// longRoPE sets the rotary embedding of files that have factors of its frequencies, for short texts and for long ones.
+func (r *ggufReader) longRoPE(c *Config) {
+	const short, long = "rope_factors_short.weight", "rope_factors_long.weight"
+	if !r.has(short) && !r.has(long) {
+		return
+	}
+	c.Rotary.Scaling = qkv.RotaryScaling{
+		Type: qkv.ScalingLongRoPE, ShortFactor: r.factors(short, c), LongFactor: r.factors(long, c),
+		OriginalMaxPositions: r.int("rope.scaling.original_context_length", c.Context),
+		AttentionFactor:      float64(r.float("rope.scaling.attn_factor", 1)),
+	}
+}
+
+// factors returns those of the frequencies of the rotary embedding.
+func (r *ggufReader) factors(name string, c *Config) []float64 {
+	factors := make([]float64, c.Rotary.Dim/2)
+	for i, x := range r.vector(name, len(factors)) {
+		factors[i] = float64(x)
+	}
+	return factors
 }
 
 // FromGGUF returns the weights in a file, whose matrices stay in the file. The error names what is missing,
@@ -188,10 +216,7 @@ func (r *ggufReader) config() (c Config) {
 		r.fail("the scaling of the rotary embedding is %.40q, linear and yarn are supported", scaling)
 	}
 	if name := "rope_freqs.weight"; r.has(name) { // Llama 3: each frequency is divided by a factor of its own
-		factors := make([]float64, c.Rotary.Dim/2)
-		for i, x := range r.vector(name, len(factors)) {
-			factors[i] = float64(x)
-		}
+		factors := r.factors(name, &c)
 		c.Rotary.Scaling = qkv.RotaryScaling{
 			Type: qkv.ScalingLongRoPE, ShortFactor: factors, LongFactor: factors, OriginalMaxPositions: c.Context, AttentionFactor: 1,
 		}

@@ -30,7 +30,17 @@ func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.
 		key(arch+".expert_count", uint32(w.Experts))
 		key(arch+".expert_used_count", uint32(w.ExpertsUsed))
 	}
-	if s := &w.Rotary.Scaling; s.Type != "" {
+	if s := &w.Rotary.Scaling; s.Type == qkv.ScalingLongRoPE {
+		key(arch+".rope.scaling.original_context_length", uint32(s.OriginalMaxPositions))
+		key(arch+".rope.scaling.attn_factor", float32(s.AttentionFactor))
+		for name, factors := range map[string][]float64{"long": s.LongFactor, "short": s.ShortFactor} {
+			x := make([]float32, len(factors))
+			for i, f := range factors {
+				x[i] = float32(f)
+			}
+			tensors = append(tensors, ggufbuild.Tensor{Name: "rope_factors_" + name + ".weight", Dims: []int{len(x)}, Data: ggufbuild.Float32(x)})
+		}
+	} else if s.Type != "" {
 		key(arch+".rope.scaling.type", string(s.Type))
 		key(arch+".rope.scaling.factor", float32(s.Factor))
 		key(arch+".rope.scaling.original_context_length", uint32(s.OriginalMaxPositions))
@@ -97,6 +107,15 @@ func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.
 	return keys, tensors
 }
 
+// longRoPE returns the scaling of Phi-3 for heads of 32.
+func longRoPE(original int) qkv.RotaryScaling {
+	s := qkv.RotaryScaling{Type: qkv.ScalingLongRoPE, OriginalMaxPositions: original, AttentionFactor: 1.25}
+	for i := range 16 {
+		s.ShortFactor, s.LongFactor = append(s.ShortFactor, 1+float64(i)/16), append(s.LongFactor, 1+float64(i))
+	}
+	return s
+}
+
 // fused puts the matrices of a layer together that files of Phi-3 have as one.
 func fused(tensors []ggufbuild.Tensor) []ggufbuild.Tensor {
 	var all []ggufbuild.Tensor
@@ -130,6 +149,9 @@ func TestGGUF(t *testing.T) {
 		"qwen2":         func(c *Config) { c.HalfSplit, c.Bias, c.Tied = true, true, true },
 		"qwen3":         func(c *Config) { c.HalfSplit, c.QKNorm, c.HeadDim = true, true, 48 },
 		"phi3":          func(c *Config) { c.HalfSplit = true },
+		"phi3 long":     func(c *Config) { c.HalfSplit, c.Rotary.Scaling = true, longRoPE(c.Context/2) },
+		"phi3 short":    func(c *Config) { c.HalfSplit, c.Rotary.Scaling = true, longRoPE(c.Context) },
+		"phi3 window":   func(c *Config) { c.HalfSplit = true; c.allLocal(9) },
 		"qwen2moe": func(c *Config) {
 			c.HalfSplit, c.Bias, c.Experts, c.ExpertsUsed, c.SoftmaxAll, c.SharedFFN = true, true, 5, 2, true, 32
 		},
@@ -147,6 +169,9 @@ func TestGGUF(t *testing.T) {
 		c, arch := base, strings.Fields(name)[0]
 		set(&c)
 		c.Rotary.Base, c.NormEps = 5000, 1e-4
+		if arch == "phi3" && c.Window != 0 {
+			c.LocalRotary = c.Rotary
+		}
 		e, err := qkv.New(qkv.Config{})
 		must(err)
 		w, err := Random(c, 3)

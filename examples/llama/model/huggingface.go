@@ -26,7 +26,7 @@ var huggingFaceNames = tensorNames{
 }
 
 // huggingFaceTypes are the values of model_type that are supported. Their tensors tell what they differ in.
-var huggingFaceTypes = []string{"gpt_oss", "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
+var huggingFaceTypes = []string{"gpt_oss", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
 
 // huggingFaceConfig is what counts of a config.json.
 type huggingFaceConfig struct {
@@ -43,7 +43,7 @@ type huggingFaceConfig struct {
 	Activation    string             `json:"hidden_act"`
 	NormEps       float64            `json:"rms_norm_eps"`
 	RopeTheta     float64            `json:"rope_theta"`
-	RopeScaling   *qkv.RotaryScaling `json:"rope_scaling"`
+	RopeScaling   *huggingFaceRotary `json:"rope_scaling"`
 	SlidingWindow int                `json:"sliding_window"`
 	UseWindow     *bool              `json:"use_sliding_window"`
 
@@ -54,15 +54,50 @@ type huggingFaceConfig struct {
 	SparseStep   int   `json:"decoder_sparse_step"`
 	Dense        []int `json:"mlp_only_layers"`
 
-	// What transformers 5 have in the place of rope_theta and rope_scaling.
-	Rope *struct {
-		Theta float64 `json:"rope_theta"`
-		qkv.RotaryScaling
-	} `json:"rope_parameters"`
+	// What transformers 5 have in the place of rope_theta, rope_scaling and partial_rotary_factor.
+	Rope *huggingFaceRotary `json:"rope_parameters"`
+
+	Original int     `json:"original_max_position_embeddings"` // of rope_scaling, where that has none (Phi-3)
+	Partial  float64 `json:"partial_rotary_factor"`
 
 	LayerTypes []string `json:"layer_types"`
 	Limit      float64  `json:"swiglu_limit"`
 	Slope      *float64 `json:"swiglu_alpha"`
+}
+
+// A huggingFaceRotary is what a config.json says of the rotary embedding.
+type huggingFaceRotary struct {
+	Theta   float64               `json:"rope_theta"`
+	Partial float64               `json:"partial_rotary_factor"`
+	Old     qkv.RotaryScalingType `json:"type"` // what older models have in the place of rope_type
+	qkv.RotaryScaling
+}
+
+// rotary sets the rotary embedding.
+func (x *huggingFaceConfig) rotary(r *reader, c *Config) {
+	c.Rotary.Base = x.RopeTheta
+	rope := cmp.Or(x.Rope, x.RopeScaling, new(huggingFaceRotary))
+	if x.Rope != nil {
+		if c.Rotary.Base = cmp.Or(rope.Theta, x.RopeTheta); c.Rotary.Base == 0 {
+			r.fail("rope_parameters has no rope_theta")
+		}
+	}
+	s := &c.Rotary.Scaling
+	*s = rope.RotaryScaling
+	s.Type = cmp.Or(s.Type, rope.Old)
+	if x.Type == "phi3" && slices.Contains([]qkv.RotaryScalingType{"su", "yarn"}, s.Type) { // as it was called before
+		s.Type = qkv.ScalingLongRoPE
+	}
+	s.OriginalMaxPositions = cmp.Or(s.OriginalMaxPositions, x.Original, x.Context)
+	if s.Type == qkv.ScalingLongRoPE && s.Factor == 0 && s.OriginalMaxPositions > 0 {
+		s.Factor = max(1, float64(x.Context)/float64(s.OriginalMaxPositions))
+	}
+	if part := cmp.Or(rope.Partial, x.Partial, 1); part != 1 {
+		if !(part > 0 && part < 1) {
+			r.fail("partial_rotary_factor is %v, 0 to 1 is supported", part)
+		}
+		c.Rotary.Dim = int(float64(c.Dim()) * part)
+	}
 }
 
 // OpenHuggingFace returns the weights of a model's folder, its config.json and the tensors of
@@ -100,20 +135,15 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	}
 	c := Config{
 		Layers: x.Layers, Width: x.Width, Heads: x.Heads, KVHeads: x.KVHeads, FFN: x.FFN, Vocab: x.Vocab, Context: x.Context, Tied: x.Tied,
-		Options: Options{HeadDim: x.HeadDim, NormEps: float32(x.NormEps), HalfSplit: true, Rotary: qkv.RotaryConfig{Base: x.RopeTheta}},
+		Options: Options{HeadDim: x.HeadDim, NormEps: float32(x.NormEps), HalfSplit: true},
 	}
 	if c.KVHeads == 0 {
 		c.KVHeads = c.Heads
 	}
-	if x.RopeScaling != nil {
-		c.Rotary.Scaling = *x.RopeScaling
+	if c.Heads > 0 {
+		x.rotary(r, &c)
 	}
-	if x.Rope != nil {
-		c.Rotary = qkv.RotaryConfig{Base: cmp.Or(x.Rope.Theta, x.RopeTheta), Scaling: x.Rope.RotaryScaling}
-		if c.Rotary.Base == 0 {
-			r.fail("rope_parameters has no rope_theta")
-		}
-	}
+	window := x.SlidingWindow != 0 && x.SlidingWindow < x.Context
 	if x.Type == "gpt_oss" {
 		r.names = gptOSSNames()
 		r.gptOSS(f)
@@ -140,6 +170,10 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		names.expert = mlpNames{"block_sparse_moe.experts.%d.w1", "block_sparse_moe.experts.%d.w3", "block_sparse_moe.experts.%d.w2"}
 		r.names = &names
 		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
+	case "phi3":
+		names := huggingFaceNames
+		names.mlp.up = "mlp.gate_up_proj" // in one matrix
+		r.names = &names
 	case "qwen2_moe", "qwen3_moe":
 		if x.SparseStep < 0 {
 			r.fail("decoder_sparse_step is %d, at least 1 is needed", x.SparseStep)
@@ -165,8 +199,10 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		r.fail("model_type is %.40q, supported are %q", x.Type, huggingFaceTypes)
 	case x.Activation != "silu":
 		r.fail("hidden_act is %.40q, silu is supported", x.Activation)
-	case c.Window == 0 && x.SlidingWindow != 0 && x.SlidingWindow < x.Context && (x.UseWindow == nil || *x.UseWindow):
-		r.fail("sliding_window is %d, none is supported", x.SlidingWindow)
+	case c.Window == 0 && window && slices.Contains([]string{"mistral", "mixtral", "phi3"}, x.Type):
+		c.allLocal(x.SlidingWindow)
+	case c.Window == 0 && window && (x.UseWindow == nil || *x.UseWindow):
+		r.fail("sliding_window is %d, none is supported of %s", x.SlidingWindow, x.Type)
 	case math.IsInf(float64(c.NormEps), 0):
 		r.fail("rms_norm_eps is %v", x.NormEps)
 	}

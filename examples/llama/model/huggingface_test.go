@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +28,9 @@ func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) 
 		"num_key_value_heads": w.KVHeads, "head_dim": w.Dim(), "intermediate_size": cmp.Or(w.mlpWidth(), w.FFN), "vocab_size": w.Vocab,
 		"max_position_embeddings": w.Context, "tie_word_embeddings": w.Tied, "hidden_act": "silu", "rms_norm_eps": w.NormEps,
 		"rope_theta": w.Rotary.Base, "torch_dtype": "float32", "rope_scaling": nil,
+	}
+	if w.Window != 0 {
+		config["sliding_window"] = w.Window
 	}
 	if w.Experts != 0 {
 		config["moe_intermediate_size"] = w.FFN
@@ -94,11 +98,15 @@ func TestHuggingFace(t *testing.T) {
 			c.Bias, c.Experts, c.ExpertsUsed, c.SoftmaxAll, c.SharedFFN, c.Dense, c.DenseFFN = true, 5, 2, true, 32, []int{1}, 80
 		},
 		"qwen3_moe, by a step": func(c *Config) { c.QKNorm, c.Experts, c.ExpertsUsed, c.Dense, c.DenseFFN = true, 4, 2, []int{0}, 160 },
+		"mistral, window":      func(c *Config) { c.allLocal(9) },
 		"qwen3_moe, dense":     func(c *Config) { c.QKNorm = true },
 	} {
 		c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}
 		c.Rotary.Base, c.NormEps, c.HalfSplit = 5000, 1e-4, true
 		set(&c)
+		if c.Window != 0 {
+			c.LocalRotary = c.Rotary
+		}
 		e, err := qkv.New(qkv.Config{})
 		must(err)
 		w, err := Random(c, 3)
@@ -138,18 +146,50 @@ func TestHuggingFace(t *testing.T) {
 	}
 }
 
+// TestHuggingFaceRotary: what configurations old and new say of the rotary embedding.
+func TestHuggingFaceRotary(t *testing.T) {
+	linear := qkv.RotaryScaling{Type: qkv.ScalingLinear, Factor: 4, OriginalMaxPositions: 64}
+	long := qkv.RotaryScaling{Type: qkv.ScalingLongRoPE, Factor: 8, OriginalMaxPositions: 8, ShortFactor: []float64{1}, LongFactor: []float64{2}}
+	given := long
+	given.AttentionFactor, given.Factor = 1.5, 32
+	for _, c := range []struct {
+		text string
+		want qkv.RotaryConfig
+	}{
+		{`{"rope_theta": 5}`, qkv.RotaryConfig{Base: 5, Scaling: qkv.RotaryScaling{OriginalMaxPositions: 64}}},
+		{`{"rope_theta": 5, "rope_scaling": {"type": "linear", "factor": 4}}`, qkv.RotaryConfig{Base: 5, Scaling: linear}},
+		{`{"rope_theta": 5, "rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 4}}`, qkv.RotaryConfig{Base: 5, Scaling: linear}},
+		{`{"rope_theta": 5, "rope_parameters": {"rope_theta": 6, "rope_type": "linear", "factor": 4, "partial_rotary_factor": 0.75}}`, qkv.RotaryConfig{Base: 6, Dim: 24, Scaling: linear}},
+		{`{"rope_theta": 5, "partial_rotary_factor": 0.5, "model_type": "phi3", "original_max_position_embeddings": 8,
+			"rope_scaling": {"type": "su", "short_factor": [1], "long_factor": [2]}}`, qkv.RotaryConfig{Base: 5, Dim: 16, Scaling: long}},
+		{`{"rope_theta": 5, "model_type": "phi3", "original_max_position_embeddings": 8, "partial_rotary_factor": 1.0,
+			"rope_scaling": {"type": "yarn", "short_factor": [1], "long_factor": [2], "attention_factor": 1.5, "factor": 32}}`, qkv.RotaryConfig{Base: 5, Scaling: given}},
+	} {
+		x := huggingFaceConfig{Context: 64}
+		must(json.Unmarshal([]byte(c.text), &x))
+		r, got := new(reader), Config{Width: 64, Heads: 2}
+		if x.rotary(r, &got); r.err != nil || !reflect.DeepEqual(got.Rotary, c.want) {
+			t.Errorf("%s: %v, %+v, want %+v", c.text, r.err, got.Rotary, c.want)
+		}
+	}
+}
+
 // TestSaved: folders that transformers have saved, in shards of BF16, have logits of transformers, within 4e-6 of the largest.
 func TestSaved(t *testing.T) {
-	for _, name := range []string{"gpt_oss", "qwen2_moe", "qwen3_moe"} {
+	for _, name := range []string{"gpt_oss", "phi3", "qwen2_moe", "qwen3_moe"} {
 		t.Run(name, func(t *testing.T) {
 			folder := filepath.Join("testdata/saved", name)
-			data, err := os.ReadFile(filepath.Join(folder, "logits.json"))
-			must(err)
-			var want struct {
+			type reference struct {
 				Config Config
 				referenceLogits
 			}
-			must(json.Unmarshal(data, &want))
+			read := func(name string) (want reference) {
+				data, err := os.ReadFile(filepath.Join(folder, name))
+				must(err)
+				must(json.Unmarshal(data, &want))
+				return want
+			}
+			want := read("logits.json")
 			e, err := qkv.New(qkv.Config{})
 			must(err)
 			x, file, err := OpenHuggingFace(folder)
@@ -163,6 +203,13 @@ func TestSaved(t *testing.T) {
 			m, err := NewOf(e, x, qkv.PrecisionFloat32, true)
 			must(err)
 			want.check(t, m, 4e-6)
+			if x.Rotary.Scaling.Type == qkv.ScalingLongRoPE { // of a model that reads short texts alone
+				x.Context = x.Rotary.Scaling.OriginalMaxPositions
+				m, err := NewOf(e, x, qkv.PrecisionFloat32, true)
+				must(err)
+				want := read("logits_short.json")
+				want.check(t, m, 4e-6)
+			}
 		})
 	}
 }
@@ -190,7 +237,9 @@ func TestHuggingFaceErrors(t *testing.T) {
 
 		{"model_type", "gpt2", `model_type is "gpt2"`},
 		{"hidden_act", "gelu", `hidden_act is "gelu"`},
-		{"sliding_window", 16, "sliding_window is 16"},
+		{"sliding_window", 16, "sliding_window is 16, none is supported of llama"},
+		{"partial_rotary_factor", 1.5, "partial_rotary_factor is 1.5, 0 to 1"},
+		{"partial_rotary_factor", -1, "partial_rotary_factor is -1"},
 		{"rms_norm_eps", 1e300, "rms_norm_eps is 1e+300"},
 		{"num_hidden_layers", 1, "is not supported in such a model"},
 		{"num_hidden_layers", 3, `no tensor "model.layers.2.`},
