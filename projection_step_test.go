@@ -55,6 +55,9 @@ func TestProjectionStep(t *testing.T) {
 			}
 			cfg.Q, cfg.K, cfg.V = linear(heads*dimQK), linear(kvHeads*dimQK), linear(kvHeads*dimV)
 			for _, cfg.InPlace = range []bool{false, true} {
+				if brief() && cfg.InPlace == (i/2%2 > 0) { // types of both numbers of workers have either
+					continue
+				}
 				e := newAttention(t, qkv.Config{Kernel: set.Kernel().Name, Workers: 1 + i%2})
 				projection, err := e.NewProjection(cfg)
 				must(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 func normals(n int, seed uint64) []float32 {
@@ -37,7 +38,7 @@ func TestTuningBits(t *testing.T) {
 		for rows := 1; rows <= set.DecodeRows; rows++ {
 			rules = append(rules, qkv.TuningRule{MaxDim: qkv.MaxDim, DecodeRows: rows})
 		}
-		for _, s := range []struct {
+		for j, s := range []struct {
 			h, hkv, sq, skv, d int
 			causal             bool
 		}{{4, 2, 150, 300, 32, true}, {2, 2, 65, 129, 48, false}, {8, 2, 1, 1500, 32, false}, {6, 1, 2, 1100, 64, true}} {
@@ -63,7 +64,10 @@ func TestTuningBits(t *testing.T) {
 				return out, plan.String()
 			}
 			want, _ := run(nil)
-			for _, r := range rules {
+			for i, r := range rules {
+				if r.DecodeRows > 0 && s.sq > kernel.MaxDecodeRows || brief() && (i+j)%2 > 0 {
+					continue // so many rows are never decoded
+				}
 				got, plan := run(&qkv.Tuning{Format: qkv.TuningFormat, CPU: qkv.CPUName(), Kernel: set.Name, Rules: []qkv.TuningRule{r}})
 				for i := range want {
 					if math.Float32bits(got[i]) != math.Float32bits(want[i]) {

@@ -160,14 +160,17 @@ func TestWeightsFusedGated(t *testing.T) {
 	for _, set := range sets() {
 		for _, workers := range workerCounts(1, 3) {
 			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
-			for _, out := range []int{70, most} {
+			for i, out := range []int{70, most} {
 				x := newMatrix("rows", 1, in, normal(28)).matrix()
 				bias := draw(out, normal(29))
 				for g := range types {
 					for u := range types {
 						gate, up := gates[g].Slice(0, out).T(), ups[u].Slice(0, out).T()
 						gateFloats, upFloats := gates[g].floats().Slice(0, out).T(), ups[u].floats().Slice(0, out).T()
-						for _, layout := range []string{"rows", "every other"} {
+						for j, layout := range []string{"rows", "every other"} {
+							if brief() && ((g+u+i)%2 > 0 || (g+i)%2 != j) {
+								continue
+							}
 							multiply := func(p qkv.Product) []float32 {
 								y := newMatrix(layout, 1, out, normal(30))
 								p.X, p.Bias, p.Activation, p.Up.Bias, p.Y = x, bias, qkv.SiLU, bias, y.matrix()

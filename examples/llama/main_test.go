@@ -128,10 +128,14 @@ func TestLimit(t *testing.T) {
 // TestTiny: the model that comes with the repository adds, and knows what these documents look like.
 func TestTiny(t *testing.T) {
 	tiny := []string{"-model", "testdata/tiny.gguf"}
-	for _, args := range [][]string{{}, {"-class", "int8"}, {"-in-place", "-kv", "q8_0"}, {"-draft", "3"}, {"-workers", "1", "-temperature", "0.1"}} {
-		for prompt, want := range map[string]string{"12+34=": "46", "7+93=": "100", "999+1=": "1000"} {
+	for i, args := range [][]string{{}, {"-class", "int8"}, {"-in-place", "-kv", "q8_0"}, {"-draft", "3"}, {"-workers", "1", "-temperature", "0.1"}} {
+		for j, sum := range []string{"12+34=46", "7+93=100", "999+1=1000"} {
+			if testing.Short() && i%3 != j {
+				continue
+			}
+			prompt := sum[:strings.Index(sum, "=")+1]
 			code, stdout, stderr := llama(slices.Concat(tiny, args, []string{"-prompt", prompt})...)
-			if code != exitOK || stdout != prompt+want+"\n" || !strings.Contains(stderr, "tokens/s") {
+			if code != exitOK || stdout != sum+"\n" || !strings.Contains(stderr, "tokens/s") {
 				t.Errorf("%v, %s: exit code %d\n%s%s", args, prompt, code, stdout, stderr)
 			}
 		}

@@ -305,7 +305,10 @@ func TestReference(t *testing.T) {
 	local := withOptions() // without a layer that attends all
 	local.Layers, local.PostNorm = 2, false
 	for _, c := range []Config{Small, tied, withOptions(), local, likeQwen2MoE(), partlyMixed(), likeGPTOSS()} {
-		tokens := randomTokens(100, c.Vocab, 2)
+		tokens, chunk := randomTokens(100, c.Vocab, 2), 64
+		if testing.Short() {
+			tokens, chunk = tokens[:50], 32
+		}
 		var want []float64
 		forEachSet(t, qkv.PrecisionFloat32, func(t *testing.T, cfg qkv.Config) {
 			m, w := newModel(t, cfg, c)
@@ -313,7 +316,7 @@ func TestReference(t *testing.T) {
 				want = reference(w, tokens)
 			}
 			e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 8})
-			got := read(e, e.Cache.NewSequence(), tokens, 64)
+			got := read(e, e.Cache.NewSequence(), tokens, chunk)
 			most, worst := 0.0, 0.0
 			for i, v := range want {
 				most, worst = max(most, math.Abs(v)), max(worst, math.Abs(float64(got[i])-v))
@@ -378,11 +381,14 @@ func TestSameBits(t *testing.T) {
 			if x.Experts != 0 { // which know of no pages
 				pages = pages[:1]
 			}
-			for _, page := range pages {
+			for i, page := range pages {
 				what := func(s string) string { return fmt.Sprintf("%s, %v, class %v, pages of %d", s, kv, x.class, page) }
 				cfg := EngineConfig{Type: kv, PageTokens: page, Pages: (4*c.Context + page - 1) / page}
 				e := newEngine(t, m, cfg)
-				for _, chunk := range []int{1, 7, 64} {
+				for j, chunk := range []int{7, 1, 64} {
+					if (testing.Short() || raceEnabled) && i != j {
+						continue
+					}
 					s := e.Cache.NewSequence()
 					same(t, what(fmt.Sprintf("chunks of %d", chunk)), read(e, s, tokens, chunk), want)
 					must(s.Free())
@@ -670,10 +676,14 @@ func TestAllocs(t *testing.T) {
 			must(err)
 			must(e.Step.Rollback())
 		}
-		for range 20 { // tables of pages grow now and then
+		steps := 20
+		if testing.Short() {
+			steps = 8
+		}
+		for range steps { // tables of pages grow now and then
 			step()
 		}
-		if n := testing.AllocsPerRun(20, step); n != 0 {
+		if n := testing.AllocsPerRun(steps, step); n != 0 {
 			t.Errorf("%d workers: %v allocations in a step", workers, n)
 		}
 	}
