@@ -101,6 +101,31 @@ func (j *productJob) rowsInt8(ws *productWorkspace, row, n, k int) {
 	j.engine.set.MultiplyInt8(m)
 }
 
+// rowInt8 computes a panel of Y where it is, for one row by packed weights. What comes after it is asked for.
+func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Pointer, row int, after weightStep) {
+	p, a, m := &j.product, &ws.args, &ws.int8.args
+	a.Lanes = at.lanes
+	j.engine.phase(p.phase())
+	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
+		depth := min(kernel.KC, p.Depth-k)
+		src := unsafe.Add(weights, at.packedBytes(k)*at.lanes)
+		j.stepInt8(ws, at.Int8, src, at.lanes, depth)
+		a.Depth = depth
+		if k == 0 {
+			_, a.Stride = at.out.run(row, 1)
+			a.C, a.Add, a.Bias = (*float32)(at.at(row)), at.Add, ws.laneBias(at)
+		} else {
+			a.Add, a.Bias = true, nil
+		}
+		m.Next = uintptr(src) + uintptr(at.packedBytes(depth)*at.lanes)
+		m.NextEnd = m.Next + uintptr(at.packedBytes(min(kernel.KC, p.Depth-k-depth))*at.lanes)
+		if k+depth == p.Depth {
+			j.ask(ws, after, 1)
+		}
+		j.rowsInt8(ws, row, 1, k)
+	}
+}
+
 // packInt8 packs depth terms of a panel, from row k on.
 func (p *panel) packInt8(dst unsafe.Pointer, k, depth int) {
 	w := &p.W

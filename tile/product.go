@@ -65,6 +65,9 @@ func (p *Product) packed() bool {
 	return true
 }
 
+// streams reports whether the rows of p are so few that workers wait for packed weights to be read.
+func (p *Product) streams() bool { return p.Rows <= kernel.MaxStripRows && !p.rounds() }
+
 // A Part is columns of a product.
 type Part struct {
 	Heads, Width int              // of columns; the width at least 1
@@ -213,6 +216,9 @@ type ProductPlan struct {
 	Lanes         int // of a panel, at most
 	Workers       int
 
+	// Shares says that each worker has a run of items of its own, and takes what others have left.
+	Shares bool
+
 	// CopyX says that a step over the depth of a block of X is copied, for all panels of a run.
 	CopyX bool
 
@@ -329,10 +335,13 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	if activated && !transposed {
 		mc = min(mc, e.activatedRows(e.set.Lanes))
 	}
+	if plan.Workers > 1 && packed && p.streams() {
+		plan.Shares, nc = true, 1
+	}
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)
 		plan.NC, plan.Runs = divide(plan.Units, nc, 1)
-		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers || combine {
+		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers || combine || plan.Shares {
 			break
 		}
 		mc, nc = plan.MC, plan.NC
@@ -408,6 +417,9 @@ func (e *Engine) Multiply(p *Product, workers int) bool {
 	j.product, j.plan = *p, plan
 	j.prepare()
 	j.next.Store(0)
+	if plan.Shares {
+		j.shares.begin(plan.Items(), plan.Workers)
+	}
 	j.finished.Store(0)
 	e.crew.run(&j.task, plan.Workers, e.labels)
 	whole := j.finished.Load() == int64(plan.Items())

@@ -86,7 +86,7 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 				begins := one.before+one.lo == one.begin && (one.begin == 0 || j.plan.RowBlocks > 1)
 				j.sums(ws, &one, r.part, r.path, begins, up.firstStep(&r.layout, set.Vec, j.product.Depth, one.lo*panels))
 				ws.out.Base = unsafe.Pointer(ptr.At(room, size))
-				j.sums(ws, &one, up, path, false, j.after(&one))
+				j.sums(ws, &one, up, path, false, j.after(ws, &one))
 			}
 			if !j.product.Done.Over() {
 				j.activate(ws, &one, up, room, ptr.At(room, size))
@@ -127,7 +127,7 @@ func (j *productJob) copied(ws *productWorkspace, r *unitRun, up *Part) {
 			case k+kernel.KC < p.Depth:
 				next = step(0, k+kernel.KC)
 			default:
-				next = j.after(r)
+				next = j.after(ws, r)
 			}
 			this, weights := at(i)
 			j.direct(ws, &this, weights, r.row, r.rows, k, next)

@@ -14,7 +14,8 @@ type productJob struct {
 	engine  *Engine
 	product Product
 	plan    ProductPlan
-	next    atomic.Int64 // item to take next
+	next    atomic.Int64 // item to take next, where there are no shares
+	shares  shares       // if the plan has runs of items for workers
 
 	finished atomic.Int64 // items
 
@@ -54,6 +55,7 @@ type productWorkspace struct {
 	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
+	run       int       // of the shares, or -1
 	heads     buffer    // of rows on their way to pages, or through an activation
 	out       output    // of the heads that are computed
 	outs      [2]output // of those of a part and of its Up, where both are computed together
@@ -144,12 +146,17 @@ func (j *productJob) drain() {
 		j.drainPrepare()
 		return
 	}
-	i := int(j.next.Add(1)) - 1
-	if i >= j.plan.Items() {
+	run := -1
+	if j.plan.Shares {
+		run = j.shares.join()
+	}
+	i := j.take(run)
+	if i < 0 {
 		return
 	}
 	ws := j.engine.productSpaces.Get().(*productWorkspace)
-	for ; i < j.plan.Items() && !j.product.Done.Over(); i = int(j.next.Add(1)) - 1 {
+	ws.run = run
+	for ; i >= 0 && !j.product.Done.Over(); i = j.take(run) {
 		row, unit := j.plan.item(i)
 		j.item(ws, row, unit)
 		if j.product.Done.Over() { // some of it may be missing
@@ -160,6 +167,25 @@ func (j *productJob) drain() {
 	ws.release()
 	j.engine.productSpaces.Put(ws)
 	j.engine.phase(phaseNone)
+}
+
+// take takes the next item of a worker, with a run of its own or -1. It returns -1 if none is left.
+func (j *productJob) take(run int) int {
+	if run >= 0 {
+		return j.shares.take(run)
+	}
+	if i := int(j.next.Add(1)) - 1; i < j.plan.Items() {
+		return i
+	}
+	return -1
+}
+
+// likely returns the item that a worker most likely takes next, or one that does not exist.
+func (j *productJob) likely(ws *productWorkspace) int {
+	if ws.run >= 0 {
+		return j.shares.next(ws.run)
+	}
+	return int(j.next.Load())
 }
 
 // item computes the units from unit on of a block of rows, or stops on the way if the work is to
@@ -208,7 +234,7 @@ type unitRun struct {
 // units computes units into ws.out.
 func (j *productJob) units(ws *productWorkspace, r *unitRun) {
 	begins := r.before+r.lo == r.begin && (r.begin == 0 || j.plan.RowBlocks > 1)
-	j.sums(ws, r, r.part, r.path, begins, j.after(r))
+	j.sums(ws, r, r.part, r.path, begins, j.after(ws, r))
 }
 
 // sums computes what units have of a part into ws.out: the first that reads a block of rows, or not.
@@ -227,12 +253,11 @@ func (j *productJob) sums(ws *productWorkspace, r *unitRun, part *Part, path Pro
 }
 
 // after returns the first step of what a worker multiplies by after units.
-func (j *productJob) after(r *unitRun) weightStep {
+func (j *productJob) after(ws *productWorkspace, r *unitRun) weightStep {
 	if after := r.before + r.hi; after < r.end {
 		return j.first(after)
 	}
-	i := int(j.next.Load()) // most likely the item that this worker takes next
-	other, unit := j.plan.item(i)
+	other, unit := j.plan.item(j.likely(ws))
 	then := j.first(unit)
 	if other != r.row {
 		then.row, then.rows = other, min(j.plan.MC, j.product.Rows-other)
@@ -340,6 +365,10 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		at, weights := panel(i)
 		if !at.direct() {
 			j.scattered(ws, &at, weights, row, rows, begins && i == lo, step(i+1, 0))
+			continue
+		}
+		if rows == 1 && part.Int8 != nil && weights != nil {
+			j.rowInt8(ws, &at, weights, row, step(i+1, 0))
 			continue
 		}
 		for k := 0; k < p.Depth && !p.Done.Over(); k += ws.terms {
