@@ -77,10 +77,10 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 // PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights w, packed
 // as so many heads for products of a class: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64.
 // The type, the rows and columns and how they lie count, the values need not be there. It is 0 for sizes that
-// no matrix can have, for weights that the class does not multiply, see [Engine.PackFor], and on an Engine
-// that New did not make.
+// no matrix can have, for an unknown type, for weights that the class does not multiply, see [Engine.PackFor], and
+// on an Engine that New did not make.
 func (e *Engine) PackedSize(precision Precision, w Matrix, heads int) int {
-	if e.ready() != nil || w.rows < 1 || w.cols < 1 {
+	if e.ready() != nil || w.rows < 1 || w.cols < 1 || w.weights != nil && !WeightType(w.weights.Type).known() {
 		return 0
 	}
 	p, err := e.packing("w", precision, w, heads)

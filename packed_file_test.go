@@ -122,6 +122,13 @@ func TestPackedFileErrors(t *testing.T) {
 	if n := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, math.MaxInt/2, math.MaxInt/2), 1); n != 0 {
 		t.Errorf("a size of %d", n)
 	}
+	for _, typ := range []qkv.WeightType{-1, qkv.WeightMXFP4 + 1} {
+		for class := range qkv.PrecisionBFloat16 + 1 {
+			if n := e.PackedSize(class, qkv.WeightMatrix(typ, nil, 32, 256).T(), 1); n != 0 {
+				t.Errorf("a size of %d of %v in class %v", n, typ, class)
+			}
+		}
+	}
 }
 
 // TestPackedFileSharing: weights are not packed over themselves, nor a product written over weights
