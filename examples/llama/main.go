@@ -75,6 +75,9 @@ var typeNames = [...]string{
 
 var classNames = [...]string{qkv.PrecisionFloat32: "float32", qkv.PrecisionInt8: "int8", qkv.PrecisionBFloat16: "bfloat16"}
 
+// ofModels are the flags that need a model from a file.
+var ofModels = []string{"class", "context", "cpuprofile", "draft", "hadamard", "in-place", "key-mean", "min-p", "temperature", "top-k", "top-p"}
+
 // named defines a flag that takes one of some names, whose indices are the values.
 func named[T ~int](f *flag.FlagSet, name, noun, usage string, names []string, to *T) {
 	f.Func(name, fmt.Sprintf("`%s` %s: %s", noun, usage, strings.Join(names, ", ")), func(s string) error {
@@ -128,7 +131,13 @@ func command(args []string, stdout, stderr io.Writer) int {
 	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("unexpected %q; try -h", f.Arg(0))
 	case err == nil:
-		err = o.check()
+		if err = o.check(); err == nil && o.model == "" {
+			f.Visit(func(f *flag.Flag) {
+				if err == nil && slices.Contains(ofModels, f.Name) {
+					err = fmt.Errorf("-%s goes with -model", f.Name)
+				}
+			})
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "llama: %v\n", err)
@@ -160,8 +169,6 @@ func (o *options) check() error {
 		return errors.New("-model goes with -prompt, -perplexity or -speed")
 	case o.compare && o.perplexity == "":
 		return errors.New("-compare goes with -perplexity")
-	case o.model == "" && o.class != qkv.PrecisionFloat32:
-		return errors.New("-class goes with -model")
 	case o.integerValues && o.class != qkv.PrecisionInt8:
 		return errors.New("-integer-values goes with -class int8")
 	}

@@ -81,6 +81,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"-kv", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -kv: no such type\n"},
 		{[]string{"-class", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -class: no such class\n"},
 		{[]string{"-class", "int8"}, exitUsage, "llama: -class goes with -model\n"},
+		{[]string{"-top-k", "3", "-hadamard"}, exitUsage, "llama: -hadamard goes with -model\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
 		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},

@@ -45,6 +45,10 @@ func (e *Engine) compare(other *Engine, part []int32, d *Difference) (err error)
 	for at, last := 0, len(part)-1; at < last; {
 		in := e.next(s, part, at)
 		at += len(in.Tokens)
+		next := part[at-in.Logits+1 : at+1]
+		if err := e.checkTokens(next); err != nil {
+			return err
+		}
 		logits, err := e.step(in)
 		if err != nil {
 			return err
@@ -58,7 +62,7 @@ func (e *Engine) compare(other *Engine, part []int32, d *Difference) (err error)
 		err = e.engine.Parallel(in.Logits, 1, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
 				row := i * e.Vocab
-				rows[i] = difference(logits[row:][:e.Vocab], others[row:][:e.Vocab], part[at-in.Logits+1+i])
+				rows[i] = difference(logits[row:][:e.Vocab], others[row:][:e.Vocab], next[i])
 			}
 		})
 		if err != nil {

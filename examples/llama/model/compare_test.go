@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -75,6 +76,10 @@ func TestCompare(t *testing.T) {
 	}
 	if _, err := e.Compare(other, tokens, size+1, -1); err == nil {
 		t.Error("of parts that the model does not read")
+	}
+	tokens[size-1] = int32(e.Vocab) // which is rated, and not read
+	if _, err := e.Compare(other, tokens, size, -1); err == nil || !strings.Contains(err.Error(), "token 60 is to be rated") {
+		t.Errorf("of a token that the vocabulary does not have: %v", err)
 	}
 	if n := e.Cache.FreePages(0); n != size/8 {
 		t.Errorf("%d pages are free", n)

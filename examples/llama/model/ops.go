@@ -79,13 +79,21 @@ func logProb(logits []float32, token int32) float64 {
 	return float64(logits[token]) - most - math.Log(sum)
 }
 
+// checkTokens reports a token that the vocabulary does not have.
+func (m *Model) checkTokens(tokens []int32) error {
+	for _, token := range tokens {
+		if token < 0 || int(token) >= m.Vocab {
+			return fmt.Errorf("model: token %d is to be rated, the vocabulary has %d", token, m.Vocab)
+		}
+	}
+	return nil
+}
+
 // logProbs adds up the logarithms of the probabilities of tokens, each under a row of logits. The error is for
 // a token that the vocabulary does not have.
 func (m *Model) logProbs(logits []float32, tokens []int32) (float64, error) {
-	for _, token := range tokens {
-		if token < 0 || int(token) >= m.Vocab {
-			return 0, fmt.Errorf("model: token %d is to be rated, the vocabulary has %d", token, m.Vocab)
-		}
+	if err := m.checkTokens(tokens); err != nil {
+		return 0, err
 	}
 	each := make([]float64, len(tokens))
 	err := m.engine.Parallel(len(tokens), 1, func(lo, hi int) {
