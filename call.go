@@ -39,7 +39,7 @@ type Call struct {
 
 	// K and V may have the types float32, [Float16], [BFloat16], int8, [BlockQ8_0], [Float8E4M3],
 	// [Float8E5M2], [BlockQ4_0] and [BlockQ4_1], and need not have the same. The result has the bits
-	// of the same values in float32, but for scores of [PrecisionInt8].
+	// of the same values in float32, but for what [PrecisionInt8] multiplies as integers.
 	//
 	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, are the scales of the rows of int8 K and
 	// V. A value is the scale times the integer, rounded to float32. Other types have no scales here.
@@ -102,9 +102,8 @@ type Call struct {
 	// IntegerValues makes weighted values products of integers, too, where Precision is [PrecisionInt8] and the
 	// values have one of the types whose keys are multiplied so: those of the values as their type has them, and
 	// those of the weights of the softmax times the scales of the values, quantised in blocks of 32 keys. It
-	// changes nothing of values of other types. With another Precision it is an error. On avx512vnni
-	// it makes prefill faster, and decoding of int8, but not of blocks: docs/kernels.md has times. On arm64
-	// parts of it are Go code yet.
+	// changes nothing of values of other types. With another Precision it is an error. docs/kernels.md says where
+	// it is faster.
 	IntegerValues bool
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. Its magnitude is at

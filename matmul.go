@@ -28,8 +28,8 @@ type Product struct {
 	// types made float32 so, see [WeightMatrix].
 	W Matrix
 
-	// Packed, in the place of W, is a copy in float32, which [Engine.Pack] makes. It is faster where
-	// the weights are float32. For other types see [WeightMatrix].
+	// Packed, in the place of W, is a copy that was packed before, see [Engine.Pack] and [Engine.PackFor]. It is
+	// read faster.
 	Packed *PackedMatrix
 
 	// Precision is the numerical class: what X and the weights are rounded to before they are multiplied.

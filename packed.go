@@ -81,8 +81,8 @@ func (p *PackedMatrix) Type() WeightType {
 
 // Bytes returns the size of the copy: of float32 4 bytes for each of rows * cols, with the columns of a head
 // rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of another type it is as many as
-// blocks have, with a byte for each code of 5 and 6 bits, and of Q4_K 3% and of MXFP4 6% more. Of class BFloat16
-// it is 2 bytes, with the rows rounded up to an even number. Of nil it is 0.
+// blocks have, with a byte for each code of 5 and 6 bits, and of Q4_K 3% and of MXFP4 6% more, 18% in class Int8.
+// Of class BFloat16 it is 2 bytes, with the rows rounded up to an even number. Of nil it is 0.
 // [Engine.Pack] allocates up to 2 MiB more, so that the copy can begin on a page of that size.
 func (p *PackedMatrix) Bytes() int {
 	if p == nil {
@@ -115,7 +115,8 @@ func (e *Engine) PackHeads(w Matrix, heads int) (*PackedMatrix, error) {
 // them: weights of type int8, with groups of a multiple of 32 values or of whole rows, Q8_0, Q4_0, Q4_1, Q5_0,
 // Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL or MXFP4, stored [out, in] and given as w.T(), with a multiple of 32 rows. Others
 // are an error: no weights are quantised. They take as many bytes as w, but 8 bits for a value of 5 or 6, 3% more
-// of Q4_K, and 18% more of MXFP4, whose scales become float32. Those of class BFloat16 are of any type, and rounded.
+// of Q4_K, 18% more of MXFP4, whose scales become float32, and up to 13% more of int8, which has a scale for each 32
+// values. Those of class BFloat16 are of any type, and rounded.
 func (e *Engine) PackFor(p Precision, w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
