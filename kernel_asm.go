@@ -5,10 +5,10 @@ package qkv
 import "github.com/qkv-go/qkv/kernel"
 
 // packWith returns the Pack of a set whose machine code needs a DimStride of 1.
-func packWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
+func packWith(code func(*kernel.PackArgs)) func(*kernel.PackArgs) {
 	return func(a *kernel.PackArgs) {
 		if a.DimStride == 1 {
-			unit(a)
+			code(a)
 		} else {
 			packGeneric(a)
 		}
@@ -16,10 +16,10 @@ func packWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
 }
 
 // unpackWith returns the Unpack of a set whose machine code needs a DimStride of 1.
-func unpackWith(unit func(*kernel.UnpackArgs)) func(*kernel.UnpackArgs) {
+func unpackWith(code func(*kernel.UnpackArgs)) func(*kernel.UnpackArgs) {
 	return func(a *kernel.UnpackArgs) {
 		if a.DimStride == 1 {
-			unit(a)
+			code(a)
 		} else {
 			unpackGeneric(a)
 		}
@@ -27,10 +27,10 @@ func unpackWith(unit func(*kernel.UnpackArgs)) func(*kernel.UnpackArgs) {
 }
 
 // convertWith returns the Convert of a set whose machine code needs units without gaps.
-func convertWith(unit func(*kernel.ConvertArgs)) func(*kernel.ConvertArgs) {
+func convertWith(code func(*kernel.ConvertArgs)) func(*kernel.ConvertArgs) {
 	return func(a *kernel.ConvertArgs) {
 		if a.UnitStride == a.Elem.Unit() {
-			unit(a)
+			code(a)
 		} else {
 			convertGeneric(a)
 		}
@@ -38,10 +38,10 @@ func convertWith(unit func(*kernel.ConvertArgs)) func(*kernel.ConvertArgs) {
 }
 
 // multiplyFewWith returns the MultiplyFew of a set whose machine code needs a ColStride of 1.
-func multiplyFewWith(unit func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs) {
+func multiplyFewWith(code func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs) {
 	return func(a *kernel.MultiplyArgs) {
 		if a.ColStride == 1 {
-			unit(a)
+			code(a)
 		} else {
 			multiplyFewGeneric(a)
 		}

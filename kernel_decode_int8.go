@@ -21,7 +21,7 @@ func decodeScoresInt8Generic(a *kernel.DecodeScoresInt8Args) {
 				tail := unsafe.Add(q, behind)
 				factor := float32(scale * *(*float32)(unsafe.Add(tail, kernel.Int8D)))
 				sums[r] = fp.FMA(float32(first+second), factor, sums[r])
-				if a.Elem == kernel.Q4_1 {
+				if a.Elem.HasMin() {
 					sums[r] = fp.FMA(least, *(*float32)(unsafe.Add(tail, kernel.Int8Sum)), sums[r])
 				}
 			}

@@ -365,18 +365,23 @@ func (code chainCode) multiply(a *kernel.MultiplyArgs) {
 		for i := range a.Rows {
 			var sums fp.Chains
 			code.add(&sums, ptr.At(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
-			c := ptr.At(a.C, i*a.Stride+l)
-			for j := range lanes {
-				var old, bias float32
-				if a.Add {
-					old = *ptr.At(c, j)
-				}
-				if a.Bias != nil {
-					bias = *ptr.At(a.Bias, l+j)
-				}
-				*ptr.At(c, j) = (old + bias) + float32(sums[j])
-			}
+			addSums(a, i, l, sums[:lanes])
 		}
+	}
+}
+
+// addSums adds the sums of a row, from a lane on, to C and the bias.
+func addSums(a *kernel.MultiplyArgs, row, lane int, sums []fp.Term) {
+	for j, sum := range sums {
+		c := ptr.At(a.C, row*a.Stride+lane+j)
+		var old, bias float32
+		if a.Add {
+			old = *c
+		}
+		if a.Bias != nil {
+			bias = *ptr.At(a.Bias, lane+j)
+		}
+		*c = (old + bias) + float32(sum)
 	}
 }
 

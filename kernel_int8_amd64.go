@@ -5,10 +5,10 @@ package qkv
 import "github.com/qkv-go/qkv/kernel"
 
 // transposeInt8With returns the TransposeInt8 of a set whose machine code needs units without gaps.
-func transposeInt8With(unit func(*kernel.TransposeInt8Args)) func(*kernel.TransposeInt8Args) {
+func transposeInt8With(code func(*kernel.TransposeInt8Args)) func(*kernel.TransposeInt8Args) {
 	return func(a *kernel.TransposeInt8Args) {
 		if a.UnitStride == a.Elem.Unit() {
-			unit(a)
+			code(a)
 		} else {
 			transposeInt8Generic(a)
 		}

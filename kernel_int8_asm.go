@@ -5,10 +5,10 @@ package qkv
 import "github.com/qkv-go/qkv/kernel"
 
 // quantizeWith returns the Quantize of a set whose machine code needs a ColStride of 1.
-func quantizeWith(unit func(*kernel.QuantizeArgs)) func(*kernel.QuantizeArgs) {
+func quantizeWith(code func(*kernel.QuantizeArgs)) func(*kernel.QuantizeArgs) {
 	return func(a *kernel.QuantizeArgs) {
 		if a.ColStride == 1 {
-			unit(a)
+			code(a)
 		} else {
 			quantizeGeneric(a)
 		}
@@ -16,10 +16,10 @@ func quantizeWith(unit func(*kernel.QuantizeArgs)) func(*kernel.QuantizeArgs) {
 }
 
 // convertInt8With returns the ConvertInt8 of a set whose machine code needs units without gaps.
-func convertInt8With(unit func(*kernel.ConvertInt8Args)) func(*kernel.ConvertInt8Args) {
+func convertInt8With(code func(*kernel.ConvertInt8Args)) func(*kernel.ConvertInt8Args) {
 	return func(a *kernel.ConvertInt8Args) {
 		if a.UnitStride == a.Elem.Unit() {
-			unit(a)
+			code(a)
 		} else {
 			convertInt8Generic(a)
 		}

@@ -77,17 +77,7 @@ func (code chainCode) splitPairs(a *kernel.MultiplyArgs, row func(i int) (x *flo
 			x, step := row(i)
 			var sums fp.Chains
 			code.add(&sums, x, step, &b[0], 2*a.Depth, fp.AnySpan, fp.AnySpan, kernel.KC)
-			c := ptr.At(a.C, i*a.Stride+l)
-			for j := range lanes {
-				var old, bias float32
-				if a.Add {
-					old = *ptr.At(c, j)
-				}
-				if a.Bias != nil {
-					bias = *ptr.At(a.Bias, l+j)
-				}
-				*ptr.At(c, j) = (old + bias) + float32(sums[j])
-			}
+			addSums(a, i, l, sums[:lanes])
 		}
 	}
 }

@@ -177,6 +177,7 @@ type Funcs struct {
 	// of Depth, strides and KC/2. MultiplyPairsFew is MultiplyFew of such a B by float32.
 	MultiplyPairs    func(*MultiplyArgs)
 	MultiplyPairsFew func(*MultiplyArgs)
+
 	// Quantize, UnpackInt8 and MultiplyInt8 are the products of class Int8: blocks of integers of rows
 	// of X, scales of packed weights, and rows by a step of a panel.
 	Quantize     func(*QuantizeArgs)
@@ -210,6 +211,7 @@ type Funcs struct {
 
 	// Hadamard multiplies blocks of rows by a Hadamard matrix.
 	Hadamard func(*HadamardArgs)
+
 	// Above finds the first block of numbers with one above a bound.
 	Above func(*AboveArgs)
 

@@ -32,7 +32,8 @@ func (e *Engine) PackedLanes(p *Part) int64 {
 func (p *Part) PackedFloats(lanes, rows int) int { return (p.packedBytes(rows)*lanes + 3) / 4 }
 
 // Pack packs the depth rows of weights of p into dst, which begins on a cache line: panel after
-// panel, each [depth][lanes], as the class of p has it, or in strips of type p.Strips, for which KeepsType. It does so with at most workers goroutines.
+// panel, each [depth][lanes], as the class of p has it, or in strips of type p.Strips, of weights for which KeepsType
+// says so. It does so with at most workers goroutines.
 func (e *Engine) Pack(dst unsafe.Pointer, p *Part, depth, workers int) {
 	j := &packing{engine: e, part: p, layout: e.packedLayout(p.Width), depth: depth, dst: dst}
 	if p.Heads == 0 {

@@ -190,8 +190,8 @@ type Arch struct {
 
 	// StoreUnits stores the lanes of v as elements: numbers of Float32 and Float16, and what
 	// RoundBrain, RoundEven and RoundAway left of the others, whose integers saturate, and of E4M3 and
-	// E5M2 bytes without a sign. v and tmp are lost. StoreUnit stores the first lane, and loses the low 128 bits of v unless its
-	// numbers are float32.
+	// E5M2 bytes without a sign. v and tmp are lost. StoreUnit stores the first lane, and loses the low 128
+	// bits of v unless its numbers are float32.
 	StoreUnits func(f *Func, e kernel.Elem, v, tmp Vec, addr string)
 	StoreUnit  func(f *Func, e kernel.Elem, v Vec, addr string)
 	// StoreQuants, if not nil, is StoreUnits of BlockValues integers at once.

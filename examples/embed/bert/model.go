@@ -88,9 +88,9 @@ type block struct {
 // A layerNorm is the weights of a layer norm.
 type layerNorm struct{ weight, bias []float32 }
 
-// Load returns the model in a folder with config.json, vocab.txt and model.safetensors (or its shards), whose products are of a
-// class, see [qkv.Engine.PackFor]. It keeps packed copies of the matrices, and reads the embedding in the file. The
-// error names what is missing, has other dims than the configuration says, or is not supported.
+// Load returns the model in a folder with config.json, vocab.txt and model.safetensors (or its shards), whose
+// products are of a class, see [qkv.Engine.PackFor]. It keeps packed copies of the matrices, and reads the embedding in
+// the file. The error names what is missing, has other dims than the configuration says, or is not supported.
 func Load(e *qkv.Engine, dir string, class qkv.Precision) (*Model, error) {
 	m := &Model{engine: e, class: class}
 	fail := func(err error) (*Model, error) {

@@ -43,10 +43,10 @@ func New(e *qkv.Engine, w *Weights) (*Model, error) {
 	return NewOf(e, tensorsOf(w), qkv.PrecisionFloat32, true)
 }
 
-// NewOf returns the model of weights in the types of a file, whose products and attention are of a class. Packed, the model keeps
-// a copy of the matrices beside the embedding and the norms, see [qkv.Engine.PackFor], and of a tied embedding the
-// copy that it multiplies by. Otherwise it reads them where they are. The file stays open. The error is that of
-// the library, for a matrix that the class does not multiply too.
+// NewOf returns the model of weights in the types of a file, whose products and attention are of a class. Packed, the
+// model keeps a copy of the matrices beside the embedding and the norms, see [qkv.Engine.PackFor], and of a tied
+// embedding the copy that it multiplies by. Otherwise it reads them where they are. The file stays open. The error is
+// that of the library, for a matrix that the class does not multiply too.
 func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model, error) {
 	m := &Model{Config: w.Config, engine: e, class: class, embedding: w.Embedding, blocks: make([]block, w.Layers), norm: w.Norm}
 	err := m.check()
