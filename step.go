@@ -441,8 +441,9 @@ func (s *Step) Attend(layer int, c *Call) error {
 }
 
 // AttendContext is Attend that ends early, within some milliseconds, when ctx is done: see
-// [Engine.RunContext]. The step is to be rolled back then: Commit returns [ErrUnfinished], wrapped. A
-// context that is done before the call has nothing written, and the step goes on.
+// [Engine.RunContext]. Out and LSE of a layer with HadamardV or KeyMean are anything then. The step is to be
+// rolled back: Commit returns [ErrUnfinished], wrapped. A context that is done before the call has nothing
+// written, and the step goes on.
 func (s *Step) AttendContext(ctx context.Context, layer int, c *Call) error {
 	done, err := begin(ctx)
 	if err != nil {

@@ -33,7 +33,8 @@ Other than attention there are
                                         [n, k], packed in float32; w=q4_k: weights of that type,
                                         read in place: float32, float16, bfloat16, int8 (with a
                                         scale a row), q8_0, q4_0, q4_1, q5_0, q5_1, q2_k to q6_k,
-                                        iq4_nl, mxfp4; w=q4_k,packed=1: such weights, packed
+                                        iq4_nl, mxfp4; w=q4_k,packed=1: such weights, packed;
+                                        class= as below
   project=512,in=4096,h=32,hkv=8,d=128  queries, keys and values of 512 tokens in one product,
                                         rotated by their positions
   append=512,hkv=8,d=128                keys and values of 512 tokens into a cache; kv= and
