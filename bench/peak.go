@@ -21,12 +21,20 @@ type Peak struct {
 // NewPeak finds the rounds that last about as long as a call should.
 func NewPeak(set *kernel.Set) *Peak { return NewPeakOf(set, kernel.PrecisionFloat32) }
 
-// NewPeakOf is NewPeak of a class.
+// NewPeakOf is NewPeak of products of a class. That of class BFloat16 is of single numbers or of pairs, whichever
+// is faster.
 func NewPeakOf(set *kernel.Set, class kernel.Precision) *Peak {
 	if class == kernel.PrecisionInt8 {
 		return newPeak(set.PeakInt8, set.PeakInt8Ops)
 	}
-	return newPeak(set.Peak, set.PeakFLOPs)
+	p := newPeak(set.Peak, set.PeakFLOPs)
+	if class == kernel.PrecisionBFloat16 && set.Paired {
+		const burst = time.Millisecond
+		if pairs := newPeak(set.PeakBFloat16, set.PeakBFloat16FLOPs); pairs.Burst(1, burst) > p.Burst(1, burst) {
+			return pairs
+		}
+	}
+	return p
 }
 
 // newPeak finds the rounds of what has so many operations a round.

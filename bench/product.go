@@ -106,7 +106,7 @@ func (p Product) FLOPs() float64 { return 2 * float64(p.M) * float64(p.N) * floa
 // Bytes returns the size of the three matrices, and of a packed copy of weights of another type.
 func (p Product) Bytes() int64 {
 	bytes := p.MovedBytes()
-	if p.Weights != qkv.WeightFloat32 && !p.InPlace {
+	if !p.InPlace && (p.Weights != qkv.WeightFloat32 || p.Precision == qkv.PrecisionBFloat16) {
 		bytes = satAdd(bytes, p.weightBytes())
 	}
 	return bytes
@@ -127,7 +127,12 @@ func (p Product) ReadBytes() int64 {
 
 // reused returns the size of the weights as they are read: in their type, where that is how they are packed.
 func (p Product) reused() int64 {
-	if !p.InPlace && p.Precision != qkv.PrecisionInt8 && kernel.Weight(p.Weights).Strip().SubBlock == 0 {
+	switch {
+	case p.InPlace || p.Precision == qkv.PrecisionInt8:
+		return p.weightBytes()
+	case p.Precision == qkv.PrecisionBFloat16:
+		return satMul(2, p.N, p.K)
+	case kernel.Weight(p.Weights).Strip().SubBlock == 0:
 		return satMul(4, p.N, p.K)
 	}
 	return p.weightBytes()
@@ -220,7 +225,7 @@ func (p Product) check(ctx context.Context, rows int, path *Path, xs, y []float3
 		for _, j := range sampleRows(p.N, columns) {
 			sum, size, squares := 0.0, 0.0, 0.0
 			for l, x := range x {
-				t, e := float64(x)*float64(w[j][l]), errors[l]*float64(w[j][l])
+				t, e := float64(x)*float64(w[j][l]), (errors[l]+rounds.W*math.Abs(float64(x)))*float64(w[j][l])
 				sum, size, squares = sum+t, size+math.Abs(t), squares+e*e
 			}
 			bound := 1.01*(float64(p.K)*roundoff*size+deviations*math.Sqrt(squares)+rounds.Y*math.Abs(sum)) + 1e-30
@@ -243,6 +248,7 @@ func (p Product) check(ctx context.Context, rows int, path *Path, xs, y []float3
 type Rounds struct {
 	X     float64 // a value of X is off by at most X times the largest magnitude of its block
 	Block int     // values of such a block, 0 or 1 where each is rounded by itself
+	W     float64 // the unit roundoff of weights
 	Y     float64 // the unit roundoff of results
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv"
 )
 
 func TestParseProduct(t *testing.T) {
@@ -19,6 +21,9 @@ func TestParseProduct(t *testing.T) {
 	}
 	if p.FLOPs() != 210 || p.Bytes() != 4*(21+35+15) || p.ReadBytes() != 4*35 {
 		t.Errorf("%v FLOPs, %d bytes, %d to read", p.FLOPs(), p.Bytes(), p.ReadBytes())
+	}
+	if p.Precision = qkv.PrecisionBFloat16; p.Bytes() != 4*(21+35+15)+2*35 || p.ReadBytes() != 2*35 {
+		t.Errorf("in class %v %d bytes, %d to read", p.Precision, p.Bytes(), p.ReadBytes())
 	}
 	for _, c := range []struct{ text, want string }{
 		{"m=3,n=5", "k is missing"},
@@ -43,7 +48,7 @@ func TestParseProduct(t *testing.T) {
 
 func TestRunnerProduct(t *testing.T) {
 	r := newRunner(t, quick)
-	for _, text := range []string{"m=1,n=64,k=300", "m=40,n=50,k=60"} {
+	for _, text := range []string{"m=1,n=64,k=300", "m=40,n=50,k=60", "m=1,n=64,k=300,class=bfloat16", "m=40,n=50,k=60,class=bfloat16"} {
 		w, err := ParseWork(text)
 		if err != nil {
 			t.Fatal(err)

@@ -213,9 +213,14 @@ func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([
 	ctx := context.Background()
 	product := &qkv.Product{X: qkv.RowMajor(x, p.M, p.K), Y: qkv.RowMajor(y, p.M, p.N), Precision: p.Precision}
 	name, rounds := "packed weights", Rounds{}
-	if p.Precision == qkv.PrecisionInt8 {
-		name += ", x int8"
+	switch p.Precision {
+	case qkv.PrecisionInt8:
 		rounds = Rounds{X: (1 + 1e-4) / 254, Block: kernel.Int8Block}
+	case qkv.PrecisionBFloat16:
+		rounds = Rounds{X: RoundoffBFloat16, W: RoundoffBFloat16}
+	}
+	if p.Precision != qkv.PrecisionFloat32 {
+		name += ", x " + className(p.Precision)
 	}
 	if p.InPlace {
 		product.W = w.T()

@@ -84,21 +84,19 @@ func TestWeightInputsCheck(t *testing.T) {
 	}
 }
 
-// TestInt8ClassProducts: products of class Int8 are within the bound that the class has, and not within that of
-// class Float32.
-func TestInt8ClassProducts(t *testing.T) {
-	for _, text := range []string{"m=3,n=40,k=256,w=q4_k,class=int8", "m=3,n=40,k=288,w=q8_0,packed=1,class=int8", "m=3,n=40,k=64,w=int8,class=int8"} {
+// TestClassProducts: products of classes Int8 and BFloat16 are within the bound that the class has, and not within
+// that of class Float32.
+func TestClassProducts(t *testing.T) {
+	for _, text := range []string{
+		"m=3,n=40,k=256,w=q4_k,class=int8", "m=3,n=40,k=288,w=q8_0,packed=1,class=int8", "m=3,n=40,k=64,w=int8,class=int8",
+		"m=70,n=40,k=64,class=bfloat16", "m=3,n=40,k=64,w=q8_0,class=bfloat16", "m=70,n=40,k=64,w=float16,packed=1,class=bfloat16",
+	} {
 		w := mustWork(t, text)
 		if w.String() != text {
 			t.Errorf("%s is written as %s", text, w)
 		}
 		in := w.Inputs(1)
-		e, err := qkv.New(qkv.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		weights := in.(*WeightInputs)
-		paths, err := weights.Product.paths(e, weights.X, weights.matrix(), weights.Y)
+		paths, err := engine{}.Paths(in, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
