@@ -27,7 +27,7 @@ type bar struct {
 func (r *Report) decode() []figure {
 	runs := r.runs(func(x *run) bool {
 		s, ok := x.work.(bench.Shape)
-		return ok && x.GBps > 0 && s.SeqQ == 1 && s.KV.K == s.KV.V && s.KV.Page == 0 && plain(s)
+		return ok && x.GBps > 0 && s.SeqQ == 1 && s.KV == bench.KV{K: s.KV.K, V: s.KV.K} && plain(s)
 	})
 	sizes, bySize := byKey(runs, func(x *run) string {
 		s := x.work.(bench.Shape)
