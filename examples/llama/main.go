@@ -4,10 +4,12 @@
 //	go run ./examples/llama
 //	go run ./examples/llama -bin stories15M.bin
 //	go run ./examples/llama -model FILE.gguf -prompt "Once upon a time"
+//	go run ./examples/llama -model FILE.gguf -prompt "One" -prompt "Another" -draft 4
+//	go run ./examples/llama -model FILE.gguf -prompt "A long beginning" -prompt-cache FILE
 //	go run ./examples/llama -model FILE.gguf -perplexity text.txt
 //	go run ./examples/llama -model FILE.gguf -speed pp512,tg64@4096
 //
-// With a GGUF file it continues a text, says how likely the model finds one, or how fast it reads. Otherwise it shows what
+// With a GGUF file it continues texts, says how likely the model finds one, or how fast it reads. Otherwise it shows what
 // the engine does: with weights of https://github.com/karpathy/llama2.c, or random ones, whose tokens mean
 // nothing and take the same way.
 package main
@@ -56,16 +58,18 @@ type options struct {
 	kv              qkv.ElemType
 
 	// Of a GGUF file.
-	model, prompt, perplexity string
-	context, draft            int
-	class                     qkv.Precision
-	inPlace, compare          bool
-	integerValues             bool
-	hadamard                  bool
-	keyMean                   string
-	profile                   string
-	speed                     []work
-	sampler                   model.Sampler
+	model, perplexity string
+	prompts           []string
+	promptCache       string
+	context, draft    int
+	class             qkv.Precision
+	inPlace, compare  bool
+	integerValues     bool
+	hadamard          bool
+	keyMean           string
+	profile           string
+	speed             []work
+	sampler           model.Sampler
 }
 
 var typeNames = [...]string{
@@ -100,7 +104,11 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.Uint64Var(&o.seed, "seed", o.seed, "of samples, of the prompts shown, and of the weights without a file")
 	f.IntVar(&o.tokens, "tokens", o.tokens, "`number` of tokens to generate after each prompt, as far as the model reads")
 	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file")
-	f.StringVar(&o.prompt, "prompt", "", "`text` to continue; names of control tokens in it, as <|im_start|>, are these")
+	f.Func("prompt", "`text` to continue; names of control tokens in it, as <|im_start|>, are these; several are continued\nside by side", func(s string) error {
+		o.prompts = append(o.prompts, s)
+		return nil
+	})
+	f.StringVar(&o.promptCache, "prompt-cache", "", "keep what the model has read in `file`, for a prompt that begins likewise: another turn of the same talk")
 	f.StringVar(&o.perplexity, "perplexity", "", "print the perplexity of the text in `file`, in parts of 512 tokens")
 	f.BoolVar(&o.compare, "compare", false, "with -perplexity, compare with class and cache float32 too")
 	f.Func("speed", "print how many tokens a second the model reads in `works`: pp512 is a prompt of 512 tokens, tg64@4096\n64 tokens one by one behind 4,096; several have commas between them", func(s string) (err error) {
@@ -165,8 +173,12 @@ func (o *options) check() error {
 		return fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
 	case o.model != "" && o.bin != "":
 		return errors.New("-model and -bin exclude each other")
-	case (o.model != "") != (o.prompt != "" || o.perplexity != "" || o.speed != nil):
+	case (o.model != "") != (o.prompts != nil || o.perplexity != "" || o.speed != nil):
 		return errors.New("-model goes with -prompt, -perplexity or -speed")
+	case o.promptCache != "" && len(o.prompts) != 1:
+		return errors.New("-prompt-cache goes with one -prompt")
+	case o.draft > 0 && o.prompts == nil:
+		return errors.New("-draft goes with -prompt")
 	case o.compare && o.perplexity == "":
 		return errors.New("-compare goes with -perplexity")
 	case o.integerValues && o.class != qkv.PrecisionInt8:

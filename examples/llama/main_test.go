@@ -83,6 +83,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"-class", "int8"}, exitUsage, "llama: -class goes with -model\n"},
 		{[]string{"-top-k", "3", "-hadamard"}, exitUsage, "llama: -hadamard goes with -model\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
+		{[]string{"-model", "x", "-prompt", "y", "-prompt", "z", "-prompt-cache", "c"}, exitUsage, "llama: -prompt-cache goes with one -prompt\n"},
+		{[]string{"-model", "x", "-speed", "pp3", "-prompt-cache", "c"}, exitUsage, "llama: -prompt-cache goes with one -prompt\n"},
+		{[]string{"-draft", "2"}, exitUsage, "llama: -draft goes with -prompt\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
 		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},
 		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},
@@ -148,6 +151,80 @@ func TestTiny(t *testing.T) {
 		code, stdout, stderr := llama(append(tiny, "-class", class, "-perplexity", "testdata/text.txt")...)
 		if code != exitOK || !regexp.MustCompile(`^perplexity (3\.9|4\.0)\d+ of 19431 tokens, in parts of 256\n$`).MatchString(stdout) {
 			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
+		}
+	}
+}
+
+// TestPrompts: prompts side by side are continued as each alone, with drafts and samples as well, and printed in their order.
+func TestPrompts(t *testing.T) {
+	prompts := []string{"Attention of ", "7+93=", "The keys and values of ", "12+34="}
+	for _, args := range [][]string{{}, {"-draft", "3"}, {"-temperature", "0.7", "-seed", "3"}, {"-temperature", "0.7", "-seed", "3", "-draft", "3"}} {
+		args := append([]string{"-model", "testdata/tiny.gguf", "-tokens", "30"}, args...)
+		want, together := "", args
+		for i, p := range prompts {
+			code, stdout, stderr := llama(slices.Concat(args, []string{"-prompt", p})...)
+			if code != exitOK || !strings.HasPrefix(stdout, p) {
+				t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
+			}
+			if i > 0 {
+				want += "\n"
+			}
+			want, together = want+stdout, append(together, "-prompt", p)
+		}
+		if code, stdout, stderr := llama(together...); code != exitOK || stdout != want || !strings.Contains(stderr, "prompt    51 tokens") {
+			t.Errorf("%v: exit code %d\n%s%s\nwant\n%s", together, code, stdout, stderr, want)
+		}
+	}
+	if code, _, stderr := llama("-model", "testdata/tiny.gguf", "-prompt", "12+34=", "-prompt", strings.Repeat("x", 300)); code != exitFailed || stderr != "llama: prompt 2 has 301 tokens, the model reads 256\n" {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
+// TestPromptCache: a prompt that begins as one before is continued as without a file, and what that has is not read again.
+func TestPromptCache(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cache")
+	tiny := []string{"-model", "testdata/tiny.gguf", "-tokens", "20", "-kv", "q8_0", "-prompt"}
+	_, first, _ := llama(append(tiny, "Attention of ")...)
+	for _, c := range []struct{ prompt, has string }{
+		{"Attention of ", ""}, {"Attention of ", "without the first 13, which " + file}, {first[:20], "without the first 20,"},
+		{"Attention to", "without the first 11,"}, {"12+34=", "without the first 1,"}, {"12+35=", "without the first 5,"},
+	} {
+		_, want, _ := llama(append(tiny, c.prompt)...)
+		code, stdout, stderr := llama(append(tiny, c.prompt, "-prompt-cache", file)...)
+		if code != exitOK || stdout != want || !strings.Contains(stderr, c.has) || c.has == "" && strings.Contains(stderr, "without") {
+			t.Errorf("%q: exit code %d\n%s%s\nwant\n%s", c.prompt, code, stdout, stderr, want)
+		}
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+		t.Errorf("%v, %v", names, err)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := slices.Clone(whole)
+	damaged[len(damaged)-9] ^= 1
+	for _, c := range []struct {
+		data []byte
+		args []string
+		want string
+	}{
+		{whole, []string{"-kv", "float32"}, " is of another model, or of other options"},
+		{whole, []string{"-class", "int8"}, " is of another model, or of other options"},
+		{whole, []string{"-hadamard"}, " is of another model, or of other options"},
+		{whole, []string{"-key-mean", "main.go"}, " is of another model, or of other options"},
+		{whole[:43], nil, " is no file of -prompt-cache"},
+		{[]byte(strings.Repeat("qkvtext", 9)), nil, " is no file of -prompt-cache"},
+		{whole[:len(whole)-1], nil, "unexpected EOF"},
+		{damaged, nil, "checksum"},
+	} {
+		if err := os.WriteFile(file, c.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := llama(slices.Concat(tiny, []string{"12+34=", "-prompt-cache", file}, c.args)...)
+		if left, err := os.ReadFile(file); code != exitFailed || stdout != "" || !strings.Contains(stderr, c.want) || err != nil || !slices.Equal(left, c.data) {
+			t.Errorf("%v: exit code %d\n%s%s, want %q", c.args, code, stdout, stderr, c.want)
 		}
 	}
 }

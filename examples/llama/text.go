@@ -27,6 +27,7 @@ const mostText = 128 << 20
 type file struct {
 	*model.Model
 	plain     *model.Model // in class Float32, to compare with, or nil
+	keyMeans  [][]float32  // of -key-mean, or nil
 	tokenizer *tokenizer.Tokenizer
 	close     func() error
 }
@@ -89,6 +90,15 @@ func run(o options, stdout, stderr io.Writer) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	if o.keyMean != "" {
+		data, err := bounded.ReadFile(o.keyMean, mostText)
+		if err != nil {
+			return err
+		}
+		if m.keyMeans, err = m.KeyMeans(m.tokenizer.Encode(string(data), true)); err != nil {
+			return err
+		}
+	}
 	if o.speed != nil {
 		return m.speed(o, stdout)
 	}
@@ -106,77 +116,8 @@ func room(kv qkv.ElemType, tokens, texts int) model.EngineConfig {
 // engine returns an engine with room for texts, with a cache as the options say.
 func (m *file) engine(o options, tokens, texts int) (*model.Engine, error) {
 	cfg := room(o.kv, tokens, texts)
-	cfg.Hadamard = o.hadamard
-	if o.keyMean != "" {
-		data, err := bounded.ReadFile(o.keyMean, mostText)
-		if err != nil {
-			return nil, err
-		}
-		if cfg.KeyMeans, err = m.KeyMeans(m.tokenizer.Encode(string(data), true)); err != nil {
-			return nil, err
-		}
-	}
+	cfg.Hadamard, cfg.KeyMeans = o.hadamard, m.keyMeans
 	return model.NewEngine(m.Model, cfg)
-}
-
-// limit is how many tokens a text has at most: those of a prompt that the model reads, some more, and one
-// more than the model reads in all.
-func limit(prompt, more, context int) int { return prompt + min(more, context+1-prompt) }
-
-// write continues the prompt until the model ends the text, or there are enough tokens. The text goes to
-// stdout as it is made, and how fast it was to stderr.
-func (m *file) write(o options, stdout, stderr io.Writer) error {
-	prompt := m.tokenizer.Encode(o.prompt, true)
-	switch {
-	case len(prompt) == 0:
-		return fmt.Errorf("the prompt is empty")
-	case len(prompt) > m.Context:
-		return fmt.Errorf("the prompt has %d tokens, the model reads %d", len(prompt), m.Context)
-	}
-	limit := limit(len(prompt), o.tokens, m.Context)
-	e, err := m.engine(o, limit, 1)
-	if err != nil {
-		return err
-	}
-	t := e.NewText(prompt, limit)
-	t.Sampler = &o.sampler
-	var draft model.Draft
-	if o.draft > 0 {
-		draft = model.NGram(3, o.draft)
-	}
-	io.WriteString(stdout, o.prompt)
-	start := time.Now()
-	var first time.Duration // until there is a token
-	var text []byte
-	done, ended := len(prompt), false
-	for !ended && done < limit {
-		if _, err := e.Continue([]*model.Text{t}, draft); err != nil {
-			return err
-		}
-		if first == 0 && len(t.Tokens) > done {
-			first = time.Since(start)
-		}
-		text = text[:0]
-		for ; done < len(t.Tokens) && !ended; done++ {
-			if ended = m.tokenizer.IsEnd(t.Tokens[done]); !ended {
-				text = m.tokenizer.Append(text, t.Tokens[done])
-			}
-		}
-		if _, err := stdout.Write(text); err != nil {
-			return err
-		}
-	}
-	rest := time.Since(start) - first
-	fmt.Fprintln(stdout)
-	fmt.Fprintf(stderr, "prompt    %d tokens, %.1f tokens/s\n", len(prompt), float64(len(prompt))/first.Seconds())
-	if n := done - len(prompt) - 1; n > 0 {
-		fmt.Fprintf(stderr, "generate  %d tokens, %.1f tokens/s", n+1, float64(n)/rest.Seconds())
-		if draft != nil {
-			fmt.Fprintf(stderr, ", %d of %d guesses are kept", e.Stats.Kept, e.Stats.Drafted)
-		}
-		fmt.Fprintln(stderr)
-	}
-	return nil
 }
 
 // rate prints the perplexity of a text.

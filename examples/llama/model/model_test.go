@@ -655,6 +655,38 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// TestRestart: a text with another prompt has the tokens of a new one, and what they have in common is not read again.
+func TestRestart(t *testing.T) {
+	c := withOptions()
+	c.Context = 400
+	m, _ := newModel(t, qkv.Config{}, c)
+	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 60, PromptTokens: 32, Texts: 2})
+	long := randomTokens(150, c.Vocab, 1)
+	x := e.NewText(long[:100], 120)
+	must(e.Generate([]*Text{x}, nil))
+	for _, c := range []struct {
+		prompt []int32
+		kept   int // -1 where the window of 30 tokens, and 32 of a step, do not reach back that far
+	}{
+		{slices.Concat(long[:50], long[:30]), -1}, {slices.Clone(long[:100]), 99}, {slices.Concat(x.Tokens, long[:9]), 119}, {long[:3], -1},
+	} {
+		want := e.NewText(c.prompt, len(c.prompt)+20)
+		must(e.Generate([]*Text{want}, nil))
+		had, tokens := x.Len(), slices.Clone(x.Tokens)
+		kept, err := e.Restart(x, c.prompt, len(c.prompt)+20)
+		if c.kept < 0 {
+			if !errors.Is(err, qkv.ErrOverwritten) || x.Len() != had || !slices.Equal(x.Tokens, tokens) {
+				t.Errorf("%v, %d tokens, before %d", err, x.Len(), had)
+			}
+		} else if err != nil || kept != c.kept || x.Len() != kept {
+			t.Errorf("%d tokens of %d are kept, want %d; %v", kept, len(c.prompt), c.kept, err)
+		} else if must(e.Generate([]*Text{x}, nil)); !slices.Equal(x.Tokens, want.Tokens) {
+			t.Errorf("%v, want %v", x.Tokens, want.Tokens)
+		}
+		must(want.Free())
+	}
+}
+
 // TestAllocs: a step allocates nothing, of prompts, tokens and drafts.
 func TestAllocs(t *testing.T) {
 	if raceEnabled {

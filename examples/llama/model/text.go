@@ -29,6 +29,22 @@ func (e *Engine) NewText(prompt []int32, limit int) *Text {
 	return &Text{Sequence: e.Cache.NewSequence(), Tokens: append(make([]int32, 0, limit), prompt...), Limit: limit}
 }
 
+// Restart has a text begin with another prompt, as [Engine.NewText] would, and returns how many of its tokens need not be
+// read: those that the text begins with too, but for the last of the prompt. The error wraps [qkv.ErrOverwritten] where a
+// window does not reach back that far; the text is as it was then.
+func (e *Engine) Restart(t *Text, prompt []int32, limit int) (int, error) {
+	kept := 0
+	for kept < min(t.Len(), len(prompt)-1) && t.Tokens[kept] == prompt[kept] {
+		kept++
+	}
+	if err := t.Truncate(kept); err != nil {
+		return 0, fmt.Errorf("model: %w", err)
+	}
+	t.Limit = max(min(limit, e.Context+1), len(prompt)+1)
+	t.Tokens = append(make([]int32, 0, t.Limit), prompt...)
+	return kept, nil
+}
+
 // Fork returns a text that goes on from the same beginning. What has been read is shared, not copied.
 func (t *Text) Fork() (*Text, error) {
 	s, err := t.Sequence.Fork()
