@@ -3,6 +3,7 @@ package qkv_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -192,6 +193,25 @@ func TestAlignNotSaid(t *testing.T) {
 		must(e.Run(c))
 		c.Mask.First, c.Mask.Prefix = 0, 1
 		must(e.Run(c))
+	}
+}
+
+// TestAlignEmpty: a call without heads ends, however many sequences its shapes say.
+func TestAlignEmpty(t *testing.T) {
+	const many = math.MaxInt
+	e := newAttention(t, qkv.Config{})
+	for _, p := range positional {
+		for _, queries := range []int{0, 5} {
+			view := func(n int) qkv.View { return qkv.BHSD([]float32(nil), many, 0, n, 4) }
+			c := &qkv.Call{Q: view(queries), K: view(5), V: view(5), Out: view(queries), LSE: []float32{}}
+			p.add(c)
+			if c.ALiBi != nil {
+				c.ALiBi = []float32{}
+			}
+			must(e.Run(c))
+			_, err := e.Explain(c)
+			must(err)
+		}
 	}
 }
 

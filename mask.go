@@ -233,7 +233,11 @@ func (m *Mask) checkAlign(p *tile.Problem) error {
 	if what == "" {
 		return nil
 	}
-	for i := range p.Batch {
+	sequences := p.Batch
+	if p.CuQ == nil && p.LensQ == nil && p.LensKV == nil { // all have the same; those of no heads may be any number
+		sequences = min(sequences, 1)
+	}
+	for i := range sequences {
 		if q, k := p.Lengths(i); q != k && q != 0 && k != 0 {
 			return argError("mask", q, k, "mask %s and align is not said: sequence %d has %d queries and %d keys", what, i, q, k)
 		}
