@@ -19,8 +19,9 @@ type RotaryConfig struct {
 	Dim int
 
 	// Interleaved pairs neighbours, elements 2i and 2i+1, as RoFormer, GPT-J and the
-	// original Llama code do. Otherwise pairs are elements i and i + Dim/2, as in GPT-NeoX
-	// and in models of Hugging Face transformers.
+	// original Llama code do, and as GGUF files of the architecture llama have the rows of Q
+	// and K. Otherwise pairs are elements i and i + Dim/2, as in GPT-NeoX, in models of
+	// Hugging Face transformers, and in GGUF files of Qwen, Gemma, Phi and gpt-oss.
 	Interleaved bool
 
 	// MaxPositions is the number of positions, from 0 on, that tables are made for.

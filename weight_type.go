@@ -12,7 +12,10 @@ import (
 type WeightType int
 
 // The types of weights. Those from WeightQ8_0 to WeightIQ4_NL have the layout of ggml's types of that
-// name.
+// name. Their numbers are not ggml's. In GGUF files these are
+//
+//	F32 0, F16 1, Q4_0 2, Q4_1 3, Q5_0 6, Q5_1 7, Q8_0 8, Q2_K 10, Q3_K 11, Q4_K 12, Q5_K 13, Q6_K 14,
+//	IQ4_NL 20, BF16 30, MXFP4 39
 const (
 	WeightFloat32  = WeightType(kernel.WeightFloat32)
 	WeightFloat16  = WeightType(kernel.WeightFloat16)  // [Float16]

@@ -180,6 +180,10 @@ def _arguments(q, out, k=None, v=None, k_scale=None, v_scale=None, keep=None, bi
     ), kept
 
 
+# Options that there are not are told as those of attention, which hands on what it is given.
+_arguments.__qualname__ = "attention"
+
+
 def attention(q, k, v, out=None, **options):
     """softmax(scale * q kT + bias) v, of float32 q [batch, heads, seq_q, dim] and k, v [batch, kv_heads, seq_kv, dim].
 

@@ -169,6 +169,8 @@ class Arrays(unittest.TestCase):
         }.items():
             with self.assertRaisesRegex(TypeError, "qkv: " + name):
                 do()
+        with self.assertRaisesRegex(TypeError, r"^attention\(\) got an unexpected keyword argument 'is_causal'"):
+            qkv.attention(q, q, q, is_causal=True)
         self.assertEqual(qkv.attention(q, q, q, lens_kv=np.array([3])).shape, q.shape)
 
     def test_grad(self):

@@ -119,7 +119,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.StringVar(&b.tuning, "tuning", "", "use the choices of `FILE`, which qkv tune has written")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
-	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, so that a record has what changes in between\n(default: %d for a record, 1 without -json or with -append)", recordCount))
+	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, which takes N times as long, so that a record has what\nchanges in between (default: %d for a record, 1 without -json or with -append)", recordCount))
 	f.BoolVar(&b.cold, "cold", false, "have each call find keys, values and weights in memory, as a layer of a model does, not in a\ncache: copies of them take turns, enough to fill every cache twice")
 	f.StringVar(&b.neighbour, "neighbour", "", "have a process on another processor, and on the other thread of the core where there is one,\nwork through as much memory as the second level of caches holds, or far more than the last does:\n`KIND` is cache or memory")
 	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")

@@ -83,6 +83,7 @@ func TestBadUsage(t *testing.T) {
 		{view("-model", "m", "A"), "-model and -q exclude each other"},
 		{view("more"), `unexpected argument "more"`},
 		{view("-o", "x.jpg"), `-o is "x.jpg", want a directory or a name that ends in .png or .svg`},
+		{view("-o", "pictures"), `-o is "pictures", which is no directory yet, and no name that ends in .png or .svg`},
 		{view("-layout", "sbhd"), `-layout is "sbhd"`},
 		{view("-batch", "-1"), "-batch is -1, want 0 or more"},
 		{view("-head", "-1"), "-head is -1, want 0 or more"},

@@ -178,6 +178,9 @@ func (v *viewFlags) pictures(stdout io.Writer) (func(*heatmap.Attention, heatmap
 	if v.out != standard && os.IsPathSeparator(v.out[len(v.out)-1]) {
 		return nil, badUsage("-o is %q, which is no directory yet: make it first", v.out)
 	}
+	if format == "" && v.out != standard {
+		return nil, badUsage("-o is %q, which is no directory yet, and no name that ends in .png or .svg", v.out)
+	}
 	if write[format] == nil {
 		return nil, badUsage("-o is %q, want a directory or a name that ends in .png or .svg, or -format", v.out)
 	}

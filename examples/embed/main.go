@@ -21,7 +21,7 @@ import (
 const usage = `usage: embed [flags] SENTENCE...
 
 Prints the cosine of the angle between the embeddings of each two sentences. Without any it reads them from
-standard input, one in a line.
+standard input, one in a line. Of a sentence the first 256 tokens count.
 
 `
 

@@ -87,7 +87,7 @@ func named[T ~int](f *flag.FlagSet, name, noun, usage string, names []string, to
 	f.Func(name, fmt.Sprintf("`%s` %s: %s", noun, usage, strings.Join(names, ", ")), func(s string) error {
 		i := slices.Index(names, s)
 		if i < 0 {
-			return fmt.Errorf("no such %s", noun)
+			return fmt.Errorf("want %s", strings.Join(names, ", "))
 		}
 		*to = T(i)
 		return nil

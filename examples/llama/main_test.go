@@ -78,8 +78,8 @@ func TestUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"-kv", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -kv: no such type\n"},
-		{[]string{"-class", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -class: no such class\n"},
+		{[]string{"-kv", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -kv: want float32, float16, bfloat16, int8, q8_0, e4m3, e5m2, q4_0, q4_1\n"},
+		{[]string{"-class", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -class: want float32, int8, bfloat16\n"},
 		{[]string{"-class", "int8"}, exitUsage, "llama: -class goes with -model\n"},
 		{[]string{"-top-k", "3", "-hadamard"}, exitUsage, "llama: -hadamard goes with -model\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
