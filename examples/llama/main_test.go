@@ -196,6 +196,9 @@ func TestPromptCache(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%s%s\nwant\n%s", c.prompt, code, stdout, stderr, want)
 		}
 	}
+	if code, stdout, stderr := llama(append(tiny, "x", "-prompt-cache", filepath.Join(dir, "none", "cache"))...); code != exitFailed || stdout != "" || !strings.Contains(stderr, "none") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
 		t.Errorf("%v, %v", names, err)
 	}

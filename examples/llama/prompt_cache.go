@@ -65,7 +65,8 @@ func newPromptCache(o options, m *file) (*promptCache, error) {
 func (c *promptCache) open() (tokens int, r *os.File, err error) {
 	f, err := os.Open(c.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil, nil
+		_, err := os.Stat(filepath.Dir(c.path)) // before the work rather than behind it
+		return 0, nil, err
 	}
 	if err != nil {
 		return 0, nil, err
@@ -85,8 +86,10 @@ func (c *promptCache) open() (tokens int, r *os.File, err error) {
 	return int(head.Tokens), f, nil
 }
 
-// restore returns the text of a file that was opened, with another prompt, and how many tokens of that need not be read.
-func (c *promptCache) restore(e *model.Engine, f io.Reader, prompt []int32, limit int) (*model.Text, int, error) {
+// restore returns the text of a file that was opened, with another prompt, and how many tokens of that need not be read. It
+// closes the file: not every system puts another in the place of one that is open.
+func (c *promptCache) restore(e *model.Engine, f *os.File, prompt []int32, limit int) (*model.Text, int, error) {
+	defer f.Close()
 	t, err := e.Restore(bufio.NewReaderSize(f, 1<<20))
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", c.path, err)

@@ -53,11 +53,11 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
-		defer saved.Close() // of nil too
 		room = max(room, n)
 	}
 	e, err := m.engine(o, room, len(prompts))
 	if err != nil {
+		saved.Close() // of nil, too
 		return err
 	}
 	streams, texts, kept := make([]stream, len(prompts)), make([]*model.Text, len(prompts)), 0
@@ -113,8 +113,11 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 	}
 	rest := time.Since(start) - first
 	fmt.Fprintf(stderr, "prompt    %d tokens, %.1f tokens/s", tokens, float64(tokens-kept)/first.Seconds())
-	if kept > 0 {
+	switch {
+	case kept > 0:
 		fmt.Fprintf(stderr, " without the first %d, which %s has", kept, o.promptCache)
+	case saved != nil: // it begins otherwise, or a window does not reach back that far
+		fmt.Fprintf(stderr, "; %s has none of them", o.promptCache)
 	}
 	fmt.Fprintln(stderr)
 	if made > begun {
