@@ -175,6 +175,8 @@ func (o *options) check() error {
 		return errors.New("-model and -bin exclude each other")
 	case (o.model != "") != (o.prompts != nil || o.perplexity != "" || o.speed != nil):
 		return errors.New("-model goes with -prompt, -perplexity or -speed")
+	case o.prompts != nil && o.perplexity != "", o.prompts != nil && o.speed != nil, o.perplexity != "" && o.speed != nil:
+		return errors.New("-prompt, -perplexity and -speed exclude each other")
 	case o.promptCache != "" && len(o.prompts) != 1:
 		return errors.New("-prompt-cache goes with one -prompt")
 	case o.draft > 0 && o.prompts == nil:
