@@ -111,6 +111,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		UnpackInt8:           func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
 		MultiplyInt8:         func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
 		ConvertInt8:          func(a *kernel.ConvertInt8Args) { w.note("ConvertInt8", a.Work()) },
+		PackWeights:          func(a *kernel.PackWeightsArgs) { w.note("PackWeights", a.Work()) },
 		PackInt8:             func(a *kernel.PackInt8Args) { w.note("PackInt8", a.Work()) },
 		TransposeInt8:        func(a *kernel.TransposeInt8Args) { w.note("TransposeInt8", a.Work()) },
 		MultiplyStrips:       func(a *kernel.MultiplyStripsArgs) { w.note("MultiplyStrips", a.Work()) },
@@ -182,6 +183,7 @@ func TestWorkOfCalls(t *testing.T) {
 			set.DecodeScoresInt8(&kernel.DecodeScoresInt8Args{
 				Off: new([2 * kernel.KeyBlock]int), Elem: kernel.Int8, Scale: &far[0], Keys: kernel.KeyBlock, Dim: MaxDim, S: &far[0],
 			})
+			set.PackWeights(&kernel.PackWeightsArgs{Depth: kernel.KC, Lanes: set.Lanes})
 			set.UnpackInt8(&kernel.UnpackInt8Args{Depth: kernel.KC, Lanes: set.Lanes, Codes: &wide[0]})
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
 			for _, elem := range []kernel.Elem{kernel.Int8, kernel.Q4_0} {

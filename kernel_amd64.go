@@ -64,6 +64,7 @@ var avx512amxSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512AMX,
+	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
@@ -129,6 +130,7 @@ var avx512bf16Set = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
+	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
@@ -194,6 +196,7 @@ var avx512vnniSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
+	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512VNNI),
@@ -258,6 +261,7 @@ var avx512Set = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512,
+	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512),
 	PackInt8:             packInt8AVX512,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX512),
@@ -323,6 +327,7 @@ var avxvnniSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVXVNNI),
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVXVNNI,
+	PackWeights:          packWeightsAVX2,
 	ConvertInt8:          convertInt8With(convertInt8AVXVNNI),
 	PackInt8:             packInt8AVX2,
 	TransposeInt8:        transposeInt8With(transposeInt8AVXVNNI),
@@ -387,6 +392,7 @@ var avx2Set = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX2),
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVX2,
+	PackWeights:          packWeightsAVX2,
 	ConvertInt8:          convertInt8With(convertInt8AVX2),
 	PackInt8:             packInt8AVX2,
 	TransposeInt8:        transposeInt8With(transposeInt8AVX2),
@@ -583,6 +589,11 @@ func unpackInt8AVX512(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8AVX512(a *kernel.MultiplyInt8Args)
+
+// packWeightsAVX512 is packWeightsGeneric.
+//
+//go:noescape
+func packWeightsAVX512(a *kernel.PackWeightsArgs)
 
 // convertInt8AVX512 is convertInt8Generic where UnitStride is that of units without gaps.
 //
@@ -820,6 +831,11 @@ func unpackInt8AVX2(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8AVX2(a *kernel.MultiplyInt8Args)
+
+// packWeightsAVX2 is packWeightsGeneric.
+//
+//go:noescape
+func packWeightsAVX2(a *kernel.PackWeightsArgs)
 
 // convertInt8AVX2 is convertInt8Generic where UnitStride is that of units without gaps.
 //

@@ -58,6 +58,7 @@ var neondotSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeNEON),
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEONDOT,
+	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
 	TransposeInt8:        transposeInt8Generic,
@@ -122,6 +123,7 @@ var neonSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeNEON),
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEON,
+	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
 	TransposeInt8:        transposeInt8Generic,
@@ -272,6 +274,11 @@ func unpackInt8NEON(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8NEON(a *kernel.MultiplyInt8Args)
+
+// packWeightsNEON is packWeightsGeneric.
+//
+//go:noescape
+func packWeightsNEON(a *kernel.PackWeightsArgs)
 
 // convertInt8NEON is convertInt8Generic where UnitStride is that of units without gaps.
 //

@@ -52,6 +52,7 @@ var genericFuncs = kernel.Funcs{
 	UnpackInt8:           unpackInt8Generic,
 	MultiplyInt8:         multiplyInt8Generic,
 	ConvertInt8:          convertInt8Generic,
+	PackWeights:          packWeightsGeneric,
 	PackInt8:             packInt8Generic,
 	TransposeInt8:        transposeInt8Generic,
 	MultiplyStrips:       multiplyStripsGeneric,

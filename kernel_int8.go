@@ -116,6 +116,8 @@ func unpackInt8Generic(a *kernel.UnpackInt8Args) {
 	}
 }
 
+func packWeightsGeneric(a *kernel.PackWeightsArgs) { kernel.PackWeights(a) }
+
 // int8Rows is how many rows go through a lane of a step together, so that its codes are read once.
 const int8Rows = 16
 

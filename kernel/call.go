@@ -390,6 +390,11 @@ func (s *Set) ConvertInt8(a *ConvertInt8Args) {
 	a.Src, a.Dst, a.Dim = src, dst, dim
 }
 
+// PackWeights calls [Funcs.PackWeights].
+//
+//go:noinline
+func (s *Set) PackWeights(a *PackWeightsArgs) { s.funcs.PackWeights(a) }
+
 // PackInt8 calls [Funcs.PackInt8].
 //
 //go:noinline

@@ -182,6 +182,11 @@ var loops = []loop{
 			s.ConvertInt8(a)
 		}
 	}},
+	{"PackWeights", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(PackWeightsArgs); !stop.Load(); begun.Store(true) {
+			s.PackWeights(a)
+		}
+	}},
 	{"PackInt8", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(PackInt8Args); !stop.Load(); begun.Store(true) {
 			s.PackInt8(a)

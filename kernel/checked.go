@@ -12,7 +12,7 @@ func Checked(s *Set) *Set {
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
-		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil && f.TransposeInt8 != nil &&
+		f.Quantize != nil && f.UnpackInt8 != nil && f.PackWeights != nil && f.MultiplyInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil && f.TransposeInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.DecodeScoresInt8 != nil && f.DecodeAccumulateInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
@@ -278,6 +278,17 @@ func Checked(s *Set) *Set {
 		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: ConvertInt8: nil operand")
 		checkWork(a.Work())
 		f.ConvertInt8(a)
+	}
+	c.PackWeights = func(a *PackWeightsArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		assert(a.Type.Known() && a.Type.Int8() != nil, "kernel: PackWeights: Type is not packed for class Int8")
+		checkInt8Depth(a.Depth)
+		assert(a.Depth%a.Type.Values() == 0, "kernel: PackWeights: Depth is not a multiple of the Type's block")
+		assert(a.Src != nil && a.Codes != nil, "kernel: PackWeights: nil operand")
+		assert(a.Numbers != nil || a.Type == WeightInt8, "kernel: PackWeights: nil Numbers")
+		assert(a.Integers != nil || a.Type.Int8().Scales < Int8Groups32 || a.Type.Int8().Scales > Int8Groups16, "kernel: PackWeights: nil Integers")
+		checkWork(a.Work())
+		f.PackWeights(a)
 	}
 	c.PackInt8 = func(a *PackInt8Args) {
 		s.checkLanes(a.Lanes, a.Stride)

@@ -18,7 +18,7 @@ func nothing() Funcs {
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
 		DotWeights: func(*DotWeightsArgs) {}, MultiplyStrips: func(*MultiplyStripsArgs) {}, DequantizeStrips: func(*DequantizeStripsArgs) {},
 		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
-		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
+		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, PackWeights: func(*PackWeightsArgs) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
 		ConvertInt8: func(*ConvertInt8Args) {}, PackInt8: func(*PackInt8Args) {}, TransposeInt8: func(*TransposeInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {}, DecodeScoresInt8: func(*DecodeScoresInt8Args) {}, DecodeAccumulateInt8: func(*DecodeAccumulateInt8Args) {},
@@ -327,6 +327,18 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim < 1", func(a *ConvertInt8Args) { a.Dim = 0 }},
 		{"kernel: a type with scales of rows, without Scale", func(a *ConvertInt8Args) { a.Elem = Int8 }},
 		{"kernel: Keys outside 1..KeyBlock", func(a *ConvertInt8Args) { a.Rows = KeyBlock + 1 }},
+	})
+	testClauses(t, s.PackWeights, PackWeightsArgs{Type: WeightQ4_K, Src: &q, RowBytes: 144, Depth: 256, Lanes: 8, Stride: 8, Codes: &q, Numbers: &q, Integers: &q}, []violation[PackWeightsArgs]{
+		{"kernel: PackWeights: nil operand", func(a *PackWeightsArgs) { a.Src = nil }},
+		{"kernel: PackWeights: nil operand", func(a *PackWeightsArgs) { a.Codes = nil }},
+		{"kernel: PackWeights: nil Numbers", func(a *PackWeightsArgs) { a.Numbers = nil }},
+		{"kernel: PackWeights: nil Integers", func(a *PackWeightsArgs) { a.Integers = nil }},
+		{"kernel: PackWeights: Type is not packed for class Int8", func(a *PackWeightsArgs) { a.Type = weights }},
+		{"kernel: PackWeights: Type is not packed for class Int8", func(a *PackWeightsArgs) { a.Type = WeightQ2_K }},
+		{"kernel: PackWeights: Depth is not a multiple of the Type's block", func(a *PackWeightsArgs) { a.Depth = 128 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *PackWeightsArgs) { a.Lanes = 4 }},
+		{"kernel: Lanes > Set.Lanes", func(a *PackWeightsArgs) { a.Lanes, a.Stride = 24, 24 }},
+		{"kernel: Stride < Lanes", func(a *PackWeightsArgs) { a.Stride = 7 }},
 	})
 	testClauses(t, s.PackInt8, PackInt8Args{Q: &f, Dim: 33, Lanes: 8, Stride: 8, Codes: &q, Scales: &f}, []violation[PackInt8Args]{
 		{"kernel: PackInt8: nil operand", func(a *PackInt8Args) { a.Q = nil }},

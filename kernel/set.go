@@ -184,6 +184,8 @@ type Funcs struct {
 	UnpackInt8   func(*UnpackInt8Args)
 	MultiplyInt8 func(*MultiplyInt8Args)
 
+	// PackWeights packs rows of weights for MultiplyInt8, where they are not packed.
+	PackWeights func(*PackWeightsArgs)
 	// ConvertInt8 and PackInt8 make of keys and of packed queries what MultiplyInt8 multiplies, and
 	// TransposeInt8 and PackInt8 of values and of weights.
 	ConvertInt8   func(*ConvertInt8Args)

@@ -133,6 +133,9 @@ func (a *UnpackInt8Args) Work() int64 {
 }
 
 // Work returns the work of a call.
+func (a *PackWeightsArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth*moved+rowWork) }
+
+// Work returns the work of a call.
 func (a *MultiplyInt8Args) Work() int64 { return int64(a.Rows) * int64(a.Depth+rowWork) }
 
 // Work returns the work of a call: of an element besides what it is moved, its line. That of all rows of a block

@@ -61,11 +61,14 @@ func (j *productJob) drainPrepare() {
 type int8Space struct {
 	args          kernel.MultiplyInt8Args
 	unpack        kernel.UnpackInt8Args
+	pack          kernel.PackWeightsArgs
 	scales, codes buffer
 }
 
 // release drops the references to the caller's memory.
-func (s *int8Space) release() { s.args, s.unpack = kernel.MultiplyInt8Args{}, kernel.UnpackInt8Args{} }
+func (s *int8Space) release() {
+	s.args, s.unpack, s.pack = kernel.MultiplyInt8Args{}, kernel.UnpackInt8Args{}, kernel.PackWeightsArgs{}
+}
 
 // stepInt8 is step of class Int8, without packing.
 func (j *productJob) stepInt8(ws *productWorkspace, form *kernel.Int8Form, src unsafe.Pointer, lanes, depth int) {
@@ -127,7 +130,37 @@ func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Poi
 }
 
 // packInt8 packs depth terms of a panel, from row k on.
-func (p *panel) packInt8(dst unsafe.Pointer, k, depth int) {
-	w := &p.W
-	w.Weights.PackInt8((*byte)(dst), w.First+k*w.Row+p.col()*w.Col, w.Col, p.cols, p.lanes, depth)
+func (p *panel) packInt8(a *kernel.PackWeightsArgs, set *kernel.Set, dst unsafe.Pointer, k, depth int) {
+	w, form := &p.W, p.Int8
+	r := w.Weights
+	if p.cols < p.lanes {
+		form.EmptyInt8((*byte)(dst), depth, p.lanes)
+	}
+	first := w.First + k*w.Row + p.col()*w.Col
+	size, values := r.Type.Bytes(), r.Type.Values()
+	a.Type, a.RowBytes, a.Depth, a.Stride = r.Type, w.Col/values*size, depth, p.lanes
+	// What comes next is the next step of the rows, or the first one of those of the next panel.
+	at := k / values * size
+	if a.Ahead = depth / values * size; first%r.Cols+depth >= r.Cols {
+		a.Ahead = p.cols*a.RowBytes - at
+	}
+	lanes := func(from, n int) {
+		a.Src = &r.Data[(first+from*w.Col)/values*size]
+		a.Lanes = n
+		a.PackedAt(dst, from)
+	}
+	if whole := p.cols / set.Vec * set.Vec; whole > 0 {
+		lanes(0, whole)
+		set.PackWeights(a)
+		if whole < p.cols { // some lanes a second time
+			lanes(p.cols-set.Vec, set.Vec)
+			set.PackWeights(a)
+		}
+	} else {
+		lanes(0, p.cols)
+		kernel.PackWeights(a)
+	}
+	if r.Type == kernel.WeightInt8 {
+		r.Int8Scales((*float32)(unsafe.Add(dst, form.ScalesAt(depth, p.lanes))), first, w.Col, p.cols, p.lanes, depth)
+	}
 }

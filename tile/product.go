@@ -319,6 +319,11 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		// Weights come in time for smaller blocks too, with which the cache keeps more of X
 		// and of the results of a panel.
 		mc, nc = max(step, mc/2), max(1, wideColumns*plan.Units/columns)
+	case p.Precision == kernel.PrecisionInt8 && !packed:
+		// Weights are packed again for each block of rows, which the second-level cache holds: X from a farther
+		// one for each panel takes longer.
+		row := p.Depth / kernel.Int8Block * kernel.Int8BlockBytes(e.set.Int8Halves)
+		mc, nc = max(step, e.caches.L2/4*3/row), max(1, wideColumns*plan.Units/columns)
 	case transposed:
 		step = e.set.Lanes
 		mc, nc = 8*step, max(1, transposedColumns*plan.Units/columns)

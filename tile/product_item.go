@@ -112,7 +112,7 @@ func (ws *productWorkspace) release() {
 // has them.
 func (ws *productWorkspace) pack(set *kernel.Set, to unsafe.Pointer, p *panel, k, depth int) {
 	if p.Int8 != nil {
-		p.packInt8(to, k, depth)
+		p.packInt8(&ws.int8.pack, set, to, k, depth)
 		return
 	}
 	dst := (*float32)(to)

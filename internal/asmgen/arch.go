@@ -40,9 +40,9 @@ type Arch struct {
 	// SubLoad is dst -= memory, and AddMem is dst += memory.
 	SubLoad, AddMem func(f *Func, addr string, dst Int)
 	// LoadSigned loads 32 bits with their sign, LoadHalfInt 16 bits, and StoreHalfInt
-	// stores 16.
-	LoadSigned, LoadHalfInt func(f *Func, addr string, dst Int)
-	StoreHalfInt            func(f *Func, src Int, addr string)
+	// stores 16, StoreWordInt 32.
+	LoadSigned, LoadHalfInt    func(f *Func, addr string, dst Int)
+	StoreHalfInt, StoreWordInt func(f *Func, src Int, addr string)
 	// LocalBase loads the address of local memory, on a line of the cache if that is as
 	// much larger.
 	LocalBase func(f *Func, dst Int)
@@ -244,6 +244,8 @@ type Arch struct {
 	// is none. index is HalvesIndex, if there is one. tmp is free; lo may be pairs if there is no hi.
 	Halves      func(f *Func, index string, pairs, lo, hi, tmp Vec)
 	HalvesIndex []uint32
+	// Choose is v = x in the bits of a mask. others has the other bits.
+	Choose func(f *Func, mask, others string, x, v Vec)
 	// AddInts adds integers.
 	AddInts string
 	// TestBits is all ones in the bytes of v that have a bit of mask, and 0 in the others. It may be nil

@@ -79,6 +79,7 @@ var emitters = []emitter{
 	{field: "Quantize", emit: quantize, of: hasDot4, where: "ColStride is 1"},
 	{field: "UnpackInt8", emit: unpackInt8},
 	{field: "MultiplyInt8", emit: multiplyInt8, of: hasDot4},
+	{field: "PackWeights", emit: packWeights},
 	{field: "ConvertInt8", emit: convertInt8, of: hasDot4, where: "UnitStride is that of units without gaps"},
 	{field: "PackInt8", emit: packInt8, of: hasDot4},
 	{field: "TransposeInt8", emit: transposeInt8, of: hasBytePairs, where: "UnitStride is that of units without gaps"},

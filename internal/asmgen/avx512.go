@@ -88,6 +88,10 @@ var avx512 = func() *Arch {
 		const choice = 0xb8 // sign ? memory : v
 		f.Op("VPTERNLOGD", choice, addr, sign, v)
 	}
+	arch.Choose = func(f *Func, mask, _ string, x, v Vec) {
+		const choice = 0xd8 // mask ? x : v
+		f.Op("VPTERNLOGD", choice, mask, x, v)
+	}
 	arch.LanesEqual = func(f *Func, x, v, _ Vec, dst Int) {
 		f.mask("K7 lanes equal")
 		f.Op("VCMPPS", cmpEqual, x, v, maskTmp)

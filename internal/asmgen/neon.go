@@ -53,6 +53,7 @@ var neon = func() *Arch {
 		LoadSigned:   func(f *Func, addr string, dst Int) { f.Op("MOVW", addr, dst) },
 		LoadHalfInt:  func(f *Func, addr string, dst Int) { f.Op("MOVHU", addr, dst) },
 		StoreHalfInt: func(f *Func, src Int, addr string) { f.Op("MOVH", src, addr) },
+		StoreWordInt: func(f *Func, src Int, addr string) { f.Op("MOVW", src, addr) },
 		LocalBase: func(f *Func, dst Int) { // after the link register
 			f.Op("MOVD", "RSP", dst)
 			f.Op("ADD", 16, dst)
@@ -254,6 +255,7 @@ var neon = func() *Arch {
 			f.Op("VTBL", index+".B16", fmt.Sprintf("[%s.B16]", v), string(dst)+".B16")
 		},
 		ShrV:       "VUSHR.S4",
+		Choose:     func(f *Func, mask, _ string, x, v Vec) { f.Op("VBIT.B16", Vec(mask), x, v) },
 		AddInts:    "VADD.S4",
 		TestBits:   func(f *Func, mask string, v Vec) { f.Op("VCMTST.B16", Vec(mask), v, v) },
 		IntToFloat: func(f *Func, v, dst Vec) { f.Op("SCVTF.S4", v, dst) },

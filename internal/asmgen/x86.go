@@ -56,6 +56,7 @@ func x86(n int, reg string, count int, half string) Arch {
 		LoadSigned:   func(f *Func, addr string, dst Int) { f.Op("MOVLQSX", addr, dst) },
 		LoadHalfInt:  func(f *Func, addr string, dst Int) { f.Op("MOVWLZX", addr, dst) },
 		StoreHalfInt: func(f *Func, src Int, addr string) { f.Op("MOVW", src, addr) },
+		StoreWordInt: func(f *Func, src Int, addr string) { f.Op("MOVL", src, addr) },
 		LocalBase: func(f *Func, dst Int) {
 			f.Op("LEAQ", fmt.Sprintf("%d(SP)", cacheLine-1), dst)
 			f.Op("ANDQ", -cacheLine, dst)
@@ -250,8 +251,13 @@ func x86(n int, reg string, count int, half string) Arch {
 				f.Op("VINSERTI128", part, addr, v, v)
 			}
 		},
-		Shuffle:    func(f *Func, index string, v, dst Vec) { f.Op("VPSHUFB", index, v, dst) },
-		ShrV:       "VPSRLD",
+		Shuffle: func(f *Func, index string, v, dst Vec) { f.Op("VPSHUFB", index, v, dst) },
+		ShrV:    "VPSRLD",
+		Choose: func(f *Func, _, others string, x, v Vec) {
+			f.Op(f.XorV, x, v, v)
+			f.Op(f.AndV, others, v, v)
+			f.Op(f.XorV, x, v, v)
+		},
 		AddInts:    "VPADDD",
 		IntToFloat: func(f *Func, v, dst Vec) { f.Op("VCVTDQ2PS", v, dst) },
 	}

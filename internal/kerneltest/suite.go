@@ -100,6 +100,7 @@ var classOperations = []operation{
 	{"UnpackInt8", (*suite).unpackInt8},
 	{"MultiplyInt8", (*suite).multiplyInt8},
 	{"ConvertInt8", (*suite).convertInt8},
+	{"PackWeights", (*suite).packWeights},
 	{"PackInt8", (*suite).packInt8},
 	{"TransposeInt8", (*suite).transposeInt8},
 	{"DecodeAccumulateInt8", (*suite).decodeAccumulateInt8},

@@ -38,7 +38,7 @@ func transcription() kernel.Funcs {
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate, DecodeScoresInt8: decodeScoresInt8, DecodeAccumulateInt8: decodeAccumulateInt8,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights, MultiplyStrips: multiplyStrips, DequantizeStrips: dequantizeStrips,
 		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew,
-		Quantize: quantize, UnpackInt8: unpackInt8, MultiplyInt8: multiplyInt8, ConvertInt8: convertInt8, PackInt8: packInt8, TransposeInt8: transposeInt8, Float16: float16, Rotary: rotary, Activate: activate,
+		Quantize: quantize, UnpackInt8: unpackInt8, PackWeights: packWeights, MultiplyInt8: multiplyInt8, ConvertInt8: convertInt8, PackInt8: packInt8, TransposeInt8: transposeInt8, Float16: float16, Rotary: rotary, Activate: activate,
 		Sums: sums, Normalize: normalize, Hadamard: hadamard, Above: above,
 		Peak: func(int) {}, PeakInt8: func(int) {}, PeakBFloat16: func(int) {},
 		Read: func(p *float32, n int) float32 {
@@ -495,7 +495,7 @@ func TestFaults(t *testing.T) {
 		{"skips elements", "Read", "does not depend", func(s *kernel.Funcs) {
 			s.Read = func(p *float32, n int) float32 { return transcription().Read(p, n-1) }
 		}},
-	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, stripFaults, activateFaults, normFaults, hadamardFaults, aboveFaults, pairsFaults, int8Faults, int8AttentionFaults, int8ValuesFaults)...) {
+	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, stripFaults, activateFaults, normFaults, hadamardFaults, aboveFaults, pairsFaults, int8Faults, packWeightsFaults, int8AttentionFaults, int8ValuesFaults)...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")
