@@ -22,15 +22,16 @@ for i := range Rows {
 
 // Local variables of MultiplyInt8 behind the micro-tile's sums.
 const (
-	int8Rows = 8 * iota // left
-	int8C               // next row
-	int8Vec             // bytes of lanes before the vectors of the micro-tile
+	int8Rows   = 8 * iota // left
+	int8C                 // next row
+	int8Vec               // bytes of lanes before the vectors of the micro-tile
+	int8Eights            // all ones where a number is the code less 8, or 0
 	int8Locals
 )
 
 const (
-	// int8Streams is how many places of what is read next a micro-tile of one row asks for in turns: one stream of
-	// requests does not keep memory busy.
+	// int8Streams is how many places of what is read next a micro-tile of one row asks for in turns, by codes of 8
+	// bits: one stream of requests does not keep memory busy.
 	int8Streams = 4
 
 	// int8NextLines is how many lines of what is read next a micro-tile asks for with each block.
@@ -57,11 +58,13 @@ func (arch *Arch) int8Heights() []int8Height {
 	return []int8Height{{8, []int{1}}, {4, []int{1}}, {1, []int{2, 1}}}
 }
 
-// An int8Kind is a kind of steps: of bytes with one scale for a block or two, or of codes of 4 bits.
+// An int8Kind is a kind of steps: of bytes with one scale for a block or two, or of codes of 4 bits, which are
+// looked up unless their numbers are codes, or codes less 8.
 type int8Kind struct {
 	name    string
 	groups  int
 	nibbles bool
+	linear  bool
 }
 
 // An int8Tile is the body of MultiplyInt8.
@@ -82,7 +85,14 @@ type int8Tile struct {
 	xv, tmp    Vec
 	mask, tab  Vec
 	upper      Vec // codes in the upper 4 bits of bytes
+
+	// Of linear codes: the mask of upper ones; their sums, 16 times as large, or sums of 16 bits; whether 8 is
+	// subtracted; and terms of X by which upper codes are multiplied.
+	uppers     Vec
+	more       []Vec
+	eights, xu Vec
 	halves     Vec // every other byte
+	bytes      int // of local memory before the integers of a block of X as bytes, of linear codes
 }
 
 // multiplyInt8 writes MultiplyInt8.
@@ -103,7 +113,8 @@ func multiplyInt8(arch *Arch) *Func {
 	for _, h := range heights {
 		most = max(most, h.rows*h.vecs[0])
 	}
-	f.locals = int8Locals + most*arch.Bytes() + 2*cacheLine
+	f.locals = int8Locals + most*arch.Bytes() + 3*cacheLine
+	t.bytes = most * arch.Bytes()
 	if arch.Tiles {
 		f.locals = tileLocals + tileRoom + cacheLine
 	}
@@ -120,17 +131,39 @@ func multiplyInt8(arch *Arch) *Func {
 	f.Op("LEAQ", fmt.Sprintf("%d(SP)", int8Locals+cacheLine-1), t.local)
 	f.Op("ANDQ", -cacheLine, t.local)
 	f.load("Table", t.free)
-	f.Branch(f, t.free, "NE", "$0", "nibblesRows")
+	f.Branch(f, t.free, "EQ", "$0", "noTable")
+	t.findLinear()
+	f.Jump("nibblesRows")
+	f.Label("noTable")
 	if arch.Tiles {
 		t.tiles()
 	}
 	f.load("Groups", t.free)
 	f.Branch(f, t.free, "EQ", "$2", "groupsRows")
-	for _, kind := range []int8Kind{{name: "bytes", groups: 1}, {name: "groups", groups: 2}, {name: "nibbles", groups: 1, nibbles: true}} {
+	for _, kind := range []int8Kind{
+		{name: "bytes", groups: 1}, {name: "groups", groups: 2},
+		{name: "nibbles", groups: 1, nibbles: true}, {name: "linear", groups: 1, nibbles: true, linear: true},
+	} {
 		t.kind = kind
 		t.all(heights)
 	}
 	return f
+}
+
+// findLinear goes on at the linear kind where codes have such a Table, which free points to.
+func (t *int8Tile) findLinear() {
+	table, equal := low(t.Vectors[0], "X"), low(t.Vectors[1], "X")
+	t.Op("VMOVDQU", mem(t.free, 0), table)
+	for i, first := range []uint32{0x80, 0x78} { // codes and codes less 8, as codes of 8 bits
+		var words [4]uint32
+		for b := range uint32(16) {
+			words[b/4] |= (first + b) << (b % 4 * 8)
+		}
+		t.Op(t.Mov, -i, t.LocalAt(int8Eights))
+		t.Op("VPCMPEQB", t.patternAt(words[:]...), table, equal)
+		t.Op("VPMOVMSKB", equal, t.k)
+		t.Branch(t.Func, t.k, "EQ", imm(1<<16-1), "linearRows")
+	}
 }
 
 // all writes the loop over the rows for a kind.
@@ -222,7 +255,18 @@ func (t *int8Tile) tile() {
 	if t.words() {
 		t.halves = m.one("ones in every other byte")
 	}
-	if t.kind.nibbles {
+	t.more, t.uppers, t.eights, t.xu = nil, "", "", ""
+	switch {
+	case t.kind.linear:
+		t.mask, t.upper = m.one("4 bits"), m.one("upper codes")
+		t.more = m.take(t.vecs, "sums of upper codes, or of 16 bits")
+		t.eights, t.xu = m.one("whether 8 is subtracted"), m.one("X of upper codes")
+		if t.words() { // of bytes that are no halves
+			t.uppers = t.halves
+		} else {
+			t.uppers = m.one("upper 4 bits")
+		}
+	case t.kind.nibbles:
 		t.mask, t.tab, t.upper = m.one("4 bits"), m.one("Table"), m.one("upper codes")
 	}
 	if t.kind.name != "bytes" {
@@ -260,10 +304,18 @@ func (t *int8Tile) tile() {
 			}
 		}
 	}
-	if t.words() {
+	switch {
+	case t.kind.linear && t.words():
+		t.Op(t.Load, t.patternAt(0x00010001), t.uppers)
+	case t.kind.linear:
+		t.Broadcast(t.Func, t.word(0xf0f0f0f0), t.uppers)
+	case t.words():
 		t.Broadcast(t.Func, t.word(0x00ff00ff), t.halves)
 	}
-	if t.kind.nibbles {
+	if t.kind.linear {
+		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
+		t.Op("VPBROADCASTD", t.LocalAt(int8Eights), t.eights)
+	} else if t.kind.nibbles {
 		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
 		t.load("Table", t.free)
 		if t.Lanes == 16 {
@@ -279,11 +331,7 @@ func (t *int8Tile) tile() {
 	t.Loop(loop)
 	t.block()
 	if t.rows == 1 {
-		quads := 8
-		if t.kind.nibbles {
-			quads = 4
-		}
-		t.Op(t.Add, max(1, quads*t.vecs*t.Bytes()/cacheLine/int8Streams)*cacheLine, t.next)
+		t.moveStreams()
 	}
 	for i := range t.p[:(t.rows+t.RowsPerPtr-1)/t.RowsPerPtr] {
 		t.Op(t.Add, kernel.Int8BlockBytes(t.words()), t.p[i])
@@ -306,6 +354,10 @@ func (t *int8Tile) block() {
 	}
 	if t.rows > 1 {
 		t.askNext(int8NextLines)
+	}
+	if t.kind.linear {
+		t.linearBlock(behind)
+		corrections = nil
 	}
 	for group, correction := range corrections {
 		for r, acc := range t.acc {
@@ -344,6 +396,76 @@ func (t *int8Tile) block() {
 	t.Label(none)
 }
 
+// linearBlock writes a block of codes of 4 bits whose numbers are codes, or codes less 8. Sums of numbers are those
+// of codes, less 8 times the sum of the integers of X.
+func (t *int8Tile) linearBlock(behind int) {
+	if t.words() {
+		t.bytesOfX()
+	}
+	for j := range t.vecs {
+		t.Zero(t.Func, t.more[j])
+	}
+	t.Op("VPBROADCASTD", t.at(0, behind+kernel.Int8Whole), t.xv)
+	t.Op("VPSRAD", 4, t.xv, t.xv)
+	t.Op(t.AndV, t.eights, t.xv, t.xv)
+	for _, v := range t.acc[0] {
+		t.Op(t.Copy, t.xv, v)
+	}
+	for q := range 4 {
+		for j, w := range t.wv {
+			t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
+		}
+		t.Op(t.Add, t.ws, t.w)
+		t.askStreams(q)
+		t.Op("VPBROADCASTD", t.byteOfX(4*q), t.xv)
+		t.Op("VPBROADCASTD", t.byteOfX(16+4*q), t.xu)
+		for j, w := range t.wv {
+			if !t.words() {
+				t.Op(t.AndV, t.uppers, w, t.upper)
+				t.Op(t.AndV, t.mask, w, w)
+				t.Dot4(t.Func, t.upper, t.xu, t.more[j], t.tmp)
+				t.Dot4(t.Func, w, t.xv, t.acc[0][j], t.tmp)
+				continue
+			}
+			t.Op("VPSRLW", 4, w, t.upper)
+			t.Op(t.AndV, t.mask, w, w)
+			t.Op(t.AndV, t.mask, t.upper, t.upper)
+			for _, x := range []struct{ codes, x Vec }{{w, t.xv}, {t.upper, t.xu}} {
+				t.Op("VPMADDUBSW", x.x, x.codes, x.codes)
+				t.Op("VPADDW", x.codes, t.more[j], t.more[j])
+			}
+		}
+	}
+	for j, v := range t.more {
+		if t.words() { // at most 32 * 15 * 128 / 2
+			t.Op("VPMADDWD", t.uppers, v, v)
+		} else {
+			t.Op("VPSRAD", 4, v, v)
+		}
+		t.Op("VPADDD", v, t.acc[0][j], t.acc[0][j])
+	}
+	t.scale(behind + kernel.Int8D)
+	t.Op(t.Add, t.ws, t.scales)
+}
+
+// byteOfX returns the address of an integer of the block, of 8 bits.
+func (t *int8Tile) byteOfX(i int) string {
+	if t.words() {
+		return mem(t.local, t.bytes+i)
+	}
+	return t.at(0, i)
+}
+
+// bytesOfX makes bytes of the integers of the block, in local memory.
+func (t *int8Tile) bytesOfX() {
+	v, w := low(t.xv, "Y"), low(t.tmp, "Y")
+	t.Op("VMOVDQU", mem(t.p[0], 0), v)
+	t.Op("VPACKSSWB", mem(t.p[0], 32), v, v)
+	t.Op("VPERMQ", 0xd8, v, v)
+	t.Op("VPSHUFB", t.patternAt(0x03010200, 0x07050604, 0x0b090a08, 0x0f0d0e0c), v, w)
+	t.Op("VMOVDQU", w, mem(t.local, t.bytes))
+}
+
 // askNext asks for lines of what is read next.
 func (t *int8Tile) askNext(lines int) {
 	done := t.label("asked", t.vecs)
@@ -367,13 +489,44 @@ func (t *int8Tile) beginStreams() {
 	t.Op(t.Mov, t.w, t.next)
 	t.Op(t.Mov, 0, t.part)
 	t.Label(some)
+	if t.kind.nibbles {
+		t.Op(t.Add, 0, t.next) // between the label of a jump forward and the loop
+		return
+	}
 	t.Op("SHRQ", 2, t.part)
 	t.Op(t.And, -cacheLine, t.part)
 	t.Op("LEAQ", fmt.Sprintf("(%s)(%s*2)", t.part, t.part), t.free)
 }
 
-// askStream asks for a line of one of the streams, line i of the block counted over all.
+// moveStreams moves on by what a block has asked for. Codes of 4 bits have asked in one stream for as much as codes
+// take, and ask for as much as scales take at most, which is a large part of what is read.
+func (t *int8Tile) moveStreams() {
+	lines := t.vecs * t.Bytes() / cacheLine
+	if !t.kind.nibbles {
+		t.Op(t.Add, max(1, 8*lines/int8Streams)*cacheLine, t.next)
+		return
+	}
+	row := t.vecs * t.Bytes()
+	for i := 4 * lines; i*cacheLine < 5*row; i++ {
+		t.askStream(i)
+	}
+	t.Op(t.Add, 5*row, t.next)
+}
+
+// askStreams asks for as many lines as quad q has.
+func (t *int8Tile) askStreams(q int) {
+	lines := t.vecs * t.Bytes() / cacheLine
+	for i := range lines {
+		t.askStream(q*lines + i)
+	}
+}
+
+// askStream asks for a line of one of the streams, line i of the block counted over all, or of the only one.
 func (t *int8Tile) askStream(i int) {
+	if t.kind.nibbles {
+		t.PrefetchNear(t.Func, mem(t.next, i*cacheLine))
+		return
+	}
 	off := i / int8Streams * cacheLine
 	addr := fmt.Sprintf("(%s)", t.next)
 	switch i % int8Streams {
@@ -396,10 +549,8 @@ func (t *int8Tile) terms(q int) {
 		t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
 	}
 	t.Op(t.Add, t.ws, t.w)
-	if lines := t.vecs * t.Bytes() / cacheLine; t.rows == 1 {
-		for i := range lines {
-			t.askStream(q*lines + i)
-		}
+	if t.rows == 1 {
+		t.askStreams(q)
 	}
 	switch {
 	case t.kind.nibbles:
