@@ -63,10 +63,12 @@ type int8Space struct {
 	unpack        kernel.UnpackInt8Args
 	pack          kernel.PackWeightsArgs
 	scales, codes buffer
+	asks          bool // MultiplyInt8 asks for weights in place
 }
 
 // release drops the references to the caller's memory.
 func (s *int8Space) release() {
+	s.asks = false
 	s.args, s.unpack, s.pack = kernel.MultiplyInt8Args{}, kernel.UnpackInt8Args{}, kernel.PackWeightsArgs{}
 }
 
@@ -129,9 +131,25 @@ func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Poi
 	}
 }
 
+// int8AskRows are the rows of X from which on MultiplyInt8 asks for weights in place, a panel ahead. With fewer rows
+// PackWeights asks for its next step.
+const int8AskRows = 32
+
+// behind returns the memory of the next panel of weights in place, as much of it as depth terms from row k on are of
+// this one. It is none where the columns do not follow each other.
+func (p *panel) behind(k, depth int) (from, to uintptr) {
+	w, r := &p.W, p.W.Weights
+	if w.Col != r.Cols {
+		return 0, 0
+	}
+	size, values := r.Type.Bytes(), r.Type.Values()
+	first := uintptr(unsafe.Pointer(unsafe.SliceData(r.Data))) + uintptr((w.First+(p.col()+p.cols)*w.Col)/values*size)
+	return first + uintptr(p.cols*(k/values*size)), first + uintptr(p.cols*((k+depth)/values*size))
+}
+
 // packInt8 packs depth terms of a panel, from row k on.
-func (p *panel) packInt8(a *kernel.PackWeightsArgs, set *kernel.Set, dst unsafe.Pointer, k, depth int) {
-	w, form := &p.W, p.Int8
+func (p *panel) packInt8(s *int8Space, set *kernel.Set, dst unsafe.Pointer, k, depth int) {
+	a, w, form := &s.pack, &p.W, p.Int8
 	r := w.Weights
 	if p.cols < p.lanes {
 		form.EmptyInt8((*byte)(dst), depth, p.lanes)
@@ -141,7 +159,10 @@ func (p *panel) packInt8(a *kernel.PackWeightsArgs, set *kernel.Set, dst unsafe.
 	a.Type, a.RowBytes, a.Depth, a.Stride = r.Type, w.Col/values*size, depth, p.lanes
 	// What comes next is the next step of the rows, or the first one of those of the next panel.
 	at := k / values * size
-	if a.Ahead = depth / values * size; first%r.Cols+depth >= r.Cols {
+	a.Ahead = depth / values * size
+	if s.asks {
+		a.Ahead = 0
+	} else if first%r.Cols+depth >= r.Cols {
 		a.Ahead = p.cols*a.RowBytes - at
 	}
 	lanes := func(from, n int) {

@@ -112,7 +112,7 @@ func (ws *productWorkspace) release() {
 // has them.
 func (ws *productWorkspace) pack(set *kernel.Set, to unsafe.Pointer, p *panel, k, depth int) {
 	if p.Int8 != nil {
-		p.packInt8(&ws.int8.pack, set, to, k, depth)
+		p.packInt8(&ws.int8, set, to, k, depth)
 		return
 	}
 	dst := (*float32)(to)
@@ -409,6 +409,9 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	y := at.out
 	j.step(ws, at, weights, k)
 	j.ask(ws, next, rows)
+	if ws.int8.asks && at.Int8 != nil && weights == nil {
+		ws.int8.args.Next, ws.int8.args.NextEnd = at.behind(k, ws.terms)
+	}
 	a.Add, a.Bias = true, nil
 	if k == 0 {
 		a.Add, a.Bias = at.Add, ws.laneBias(at)
@@ -524,6 +527,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	default:
 		j.engine.phase(phasePack)
 		step = unsafe.Pointer(ws.panel.room((at.packedBytes(a.Depth)*at.lanes + 3) / 4))
+		ws.int8.asks = p.Rows >= int8AskRows
 		ws.pack(j.engine.set, step, at, k, a.Depth)
 	}
 	j.engine.phase(j.product.phase())
