@@ -17,7 +17,7 @@ type EngineConfig struct {
 	Pages      int          // of all texts together
 	Texts      int          // texts at one time, of a model with windows; 0 means as many as Pages
 
-	// PromptTokens bounds the tokens of one text in one step of [Engine.Continue]: a longer prompt
+	// PromptTokens bounds the tokens of one text in one step of [Engine.Continue], a draft among them: a longer prompt
 	// comes in several, between which the other texts go on. 0 means 256.
 	PromptTokens int
 }

@@ -72,7 +72,7 @@ func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 		default:
 			all := t.Tokens
 			if draft != nil {
-				all = draft(all, t.Limit-known-1)
+				all = draft(all, min(t.Limit-known-1, e.prompt-(known-read)))
 			}
 			in.Tokens, in.Logits = all[read:], 1+len(all)-known
 		}
