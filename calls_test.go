@@ -190,7 +190,7 @@ func TestWorkOfCalls(t *testing.T) {
 				set.ConvertInt8(&kernel.ConvertInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Rows: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0]})
 				set.TransposeInt8(&kernel.TransposeInt8Args{Src: unsafe.Pointer(&far[0]), Elem: elem, UnitStride: 18, Keys: kernel.KeyBlock, Dim: MaxDim, Dst: (*byte)(unsafe.Pointer(&far[0])), RowBytes: 208})
 				set.DecodeAccumulateInt8(&kernel.DecodeAccumulateInt8Args{
-					V: unsafe.Pointer(&wide[0]), Elem: elem, Keys: kernel.KeyBlock, Dim: MaxDim, Codes: (*int8)(unsafe.Pointer(&far[0])), Scales: &far[0], Blocks: 4, Lanes: 16, O: &far[0],
+					V: unsafe.Pointer(&wide[0]), Elem: elem, Keys: kernel.KeyBlock, Dim: MaxDim, Codes: (*int8)(unsafe.Pointer(&far[0])), Scales: &far[0], GroupCodes: 4 * 8 * 16 * 4, GroupScales: 4 * 16, Lanes: 16, O: &far[0],
 				})
 			}
 			set.PackInt8(&kernel.PackInt8Args{Q: &far[0], Dim: MaxDim, Lanes: set.Lanes, Stride: set.Lanes, Codes: (*byte)(unsafe.Pointer(&far[0])), Scales: &far[0]})
@@ -430,6 +430,17 @@ func TestCallsDivide(t *testing.T) {
 				}
 				either(t, generic, packInt8Generic, set.PackInt8, a)
 			}},
+			{"PackInt8 of weights of several groups", func(generic bool, out, top, sum *float32) {
+				if !set.SpreadsLanes {
+					return
+				}
+				places := make([]int32, lanes)
+				a := &kernel.PackInt8Args{
+					Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Factors: &data[0], Mins: &data[1], FactorStride: 3, RowOf: &places[0], FactorOf: &places[0],
+					Codes: (*byte)(unsafe.Pointer(out)), Scales: ptr.At(out, dim*lanes/4), Sums: ptr.At(out, dim*lanes/4+dim/kernel.Int8Block*lanes),
+				}
+				either(t, generic, packInt8Generic, set.PackInt8, a)
+			}},
 			{"TransposeInt8", func(generic bool, out, _, _ *float32) {
 				a := &kernel.TransposeInt8Args{
 					Src: raw, Off: far, Elem: kernel.Q8_0, UnitStride: 34, Keys: keys, Dim: dim, Halves: set.Int8Halves,
@@ -440,7 +451,7 @@ func TestCallsDivide(t *testing.T) {
 			{"DecodeAccumulateInt8", func(generic bool, out, _, _ *float32) {
 				a := &kernel.DecodeAccumulateInt8Args{
 					V: raw, Off: bytes, Elem: kernel.Q4_1, Keys: kernel.Int8Block, Dim: dim, Codes: (*int8)(unsafe.Pointer(&packed[0])), Scales: &data[0], Mins: &data[dim],
-					Blocks: 1, Lanes: 3, Rows: 3, O: out, OStride: dim, Alpha: &alpha[0], Mode: kernel.Rescale,
+					GroupCodes: 8 * 3 * 4, GroupScales: 3, Lanes: 3, Rows: 3, O: out, OStride: dim, Alpha: &alpha[0], Mode: kernel.Rescale,
 				}
 				either(t, generic, decodeAccumulateInt8Generic, set.DecodeAccumulateInt8, a)
 			}},

@@ -36,6 +36,7 @@ var avx512amxSet = kernel.Set{
 	PeakBFloat16FLOPs: 1536,
 	Int8Halves:        false,
 	AnyValues:         true,
+	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -102,6 +103,7 @@ var avx512bf16Set = kernel.Set{
 	PeakBFloat16FLOPs: 1536,
 	Int8Halves:        false,
 	AnyValues:         true,
+	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -168,6 +170,7 @@ var avx512vnniSet = kernel.Set{
 	PeakBFloat16FLOPs: 768,
 	Int8Halves:        false,
 	AnyValues:         true,
+	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -233,6 +236,7 @@ var avx512Set = kernel.Set{
 	PeakBFloat16FLOPs: 768,
 	Int8Halves:        true,
 	AnyValues:         true,
+	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -299,6 +303,7 @@ var avxvnniSet = kernel.Set{
 	PeakBFloat16FLOPs: 384,
 	Int8Halves:        false,
 	AnyValues:         false,
+	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
 	Scores:               scoresAVX2,
@@ -364,6 +369,7 @@ var avx2Set = kernel.Set{
 	PeakBFloat16FLOPs: 384,
 	Int8Halves:        true,
 	AnyValues:         false,
+	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
 	Scores:               scoresAVX2,

@@ -30,6 +30,7 @@ var neondotSet = kernel.Set{
 	PeakBFloat16FLOPs: 192,
 	Int8Halves:        false,
 	AnyValues:         false,
+	SpreadsLanes:      false,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
 	Scores:               scoresNEON,
@@ -95,6 +96,7 @@ var neonSet = kernel.Set{
 	PeakBFloat16FLOPs: 192,
 	Int8Halves:        false,
 	AnyValues:         false,
+	SpreadsLanes:      false,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
 	Scores:               scoresNEON,

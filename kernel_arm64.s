@@ -76299,6 +76299,7 @@ BlockQ4_1Block:
 //
 //	for blocks b of 32 dims, l := range Lanes {
 //		x = the dims of lane l, 0 behind Dim
+//		if there is RowOf { x = the dims of lane RowOf[l], with factors and Mins of lane FactorOf[l] }
 //		if there are Factors { x = Factors * x, or +0 where the sign bit of x is set } // by lane, if there is a FactorStride
 //		most = max(|x|)
 //		D, q = most/127, round(x * (127/most))
@@ -76345,17 +76346,17 @@ TEXT ·packInt8NEON(SB), 0, $576-8
 	MOVD (R0), R19 // a.Q
 	MOVD 24(R0), R20 // a.Stride
 	LSL $2, R20
-	MOVD 56(R0), R21 // a.Codes
+	MOVD 72(R0), R21 // a.Codes
 	MOVD 16(R0), R22 // a.Lanes
 	LSL $2, R22
-	MOVD 64(R0), R23 // a.Scales
-	MOVD 72(R0), R24 // a.Sums
+	MOVD 80(R0), R23 // a.Scales
+	MOVD 88(R0), R24 // a.Sums
 	MOVD 8(R0), R26 // a.Dim
 	MOVD $word7fffffff<>(SB), R17
 	FMOVS (R17), F15
 	VDUP V15.S[0], V15.S4
 	VMOVI $128, V7.B16
-	MOVBU 80(R0), R1 // a.Signed
+	MOVBU 96(R0), R1 // a.Signed
 	CBZ R1, unsigned
 	VMOVI $0, V7.B16
 

@@ -73,7 +73,7 @@ func BenchmarkDecode(b *testing.B) {
 			groups := e.Int8Groups(dim)
 			accumulateInt8 := kernel.DecodeAccumulateInt8Args{
 				Off: off, Elem: e, Keys: kernel.KeyBlock, Dim: dim, Codes: &codes[0], Scales: floats(groups * blocksOfKeys * rows), Mins: floats(groups * blocksOfKeys * rows),
-				Blocks: blocksOfKeys, Lanes: rows, Rows: rows, O: o, OStride: dim, Mode: kernel.Add,
+				GroupCodes: kernel.KeyBlock * rows, GroupScales: blocksOfKeys * rows, Lanes: rows, Rows: rows, O: o, OStride: dim, Mode: kernel.Add,
 			}
 			convert := kernel.ConvertArgs{
 				Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: e.Unit(), Scale: scale, Rows: few, Dim: dim,

@@ -21,6 +21,7 @@ var genericSet = kernel.Set{
 	PeakFLOPs:         2 * fp.ChainLanes,
 	PeakInt8Ops:       2 * int8PeakTerms,
 	PeakBFloat16FLOPs: 2 * fp.ChainLanes,
+	SpreadsLanes:      true,
 }.With(genericFuncs)
 
 var genericFuncs = kernel.Funcs{

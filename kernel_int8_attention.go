@@ -47,8 +47,12 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 		first := b * kernel.Int8Block
 		n := min(kernel.Int8Block, a.Dim-first)
 		for l := range a.Lanes {
+			row := l
+			if a.RowOf != nil {
+				row = int(*(*int32)(unsafe.Add(unsafe.Pointer(a.RowOf), 4*l)))
+			}
 			for i := range n {
-				x[i] = *ptr.At(a.Q, (first+i)*a.Stride+l)
+				x[i] = *ptr.At(a.Q, (first+i)*a.Stride+row)
 			}
 			clear(x[n:])
 			least := float32(0)
@@ -75,6 +79,8 @@ func scaleWeights(x *[kernel.Int8Block]float32, a *kernel.PackInt8Args, first, n
 	step := a.FactorStride
 	if step == 0 {
 		step, lane = 1, 0
+	} else if a.FactorOf != nil {
+		lane = int(*(*int32)(unsafe.Add(unsafe.Pointer(a.FactorOf), 4*lane)))
 	}
 	for i, p := range x[:n] {
 		if math.Float32bits(p)&signBit != 0 {

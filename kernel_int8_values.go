@@ -57,21 +57,21 @@ func decodeAccumulateInt8Generic(a *kernel.DecodeAccumulateInt8Args) {
 		}
 		for b := range kernel.Int8Blocks(a.Keys) {
 			var sums [kernel.MaxDecodeRows][side]int32
-			block := group*a.Blocks + b
 			for k := range min(side, a.Keys-b*side) {
 				var row [side]int8
 				a.Elem.Block(&row, unsafe.Add(a.V, a.Off[b*side+k]), d/side, a.Dim, a.Elem.Unit(), 1)
 				for r := range a.Rows {
-					code := int32(*(*int8)(unsafe.Add(unsafe.Pointer(a.Codes), ((8*block+k/4)*a.Lanes+r)*4+k%4)))
+					code := int32(*(*int8)(unsafe.Add(unsafe.Pointer(a.Codes), group*a.GroupCodes+((8*b+k/4)*a.Lanes+r)*4+k%4)))
 					for i, x := range row[:n] {
 						sums[r][i] += int32(x) * code
 					}
 				}
 			}
 			for r := range a.Rows {
-				scale, least := *ptr.At(a.Scales, block*a.Lanes+r), float32(0)
+				at := group*a.GroupScales + b*a.Lanes + r
+				scale, least := *ptr.At(a.Scales, at), float32(0)
 				if a.Elem.HasMin() {
-					least = *ptr.At(a.Mins, block*a.Lanes+r)
+					least = *ptr.At(a.Mins, at)
 				}
 				for i := range n {
 					accs[r][i] = fp.FMA(float32(sums[r][i]), scale, accs[r][i])

@@ -233,8 +233,9 @@ func (s *Set) DecodeAccumulateInt8(a *DecodeAccumulateInt8Args) {
 	for d := 0; d < dim; d += step {
 		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), ptr.At(out, d), min(step, dim-d)
 		if values > 1 {
-			at := d / values * a.Blocks * a.Lanes
-			a.Codes, a.Scales = (*int8)(unsafe.Add(unsafe.Pointer(codes), at*Int8Block)), ptr.At(scales, at)
+			group := d / values
+			at := group * a.GroupScales
+			a.Codes, a.Scales = (*int8)(unsafe.Add(unsafe.Pointer(codes), group*a.GroupCodes)), ptr.At(scales, at)
 			if mins != nil {
 				a.Mins = ptr.At(mins, at)
 			}

@@ -146,7 +146,7 @@ func Checked(s *Set) *Set {
 		s.checkDecodeRows(a.Rows)
 		assert(a.Dim%s.Vec == 0, "kernel: DecodeAccumulateInt8: Dim is not a multiple of Vec")
 		checkMode(a.Mode, a.Alpha)
-		assert(a.Blocks >= Int8Blocks(a.Keys), "kernel: DecodeAccumulateInt8: Blocks < those of Keys")
+		assert(a.GroupCodes >= 0 && a.GroupScales >= 0, "kernel: DecodeAccumulateInt8: groups in descending order")
 		assert(a.Lanes >= a.Rows, "kernel: DecodeAccumulateInt8: Lanes < Rows")
 		assert(a.OStride >= a.Dim, "kernel: DecodeAccumulateInt8: OStride < Dim")
 		assert(a.V != nil && a.Off != nil && a.Codes != nil && a.Scales != nil && a.O != nil, "kernel: DecodeAccumulateInt8: nil operand")
@@ -291,11 +291,16 @@ func Checked(s *Set) *Set {
 		f.PackWeights(a)
 	}
 	c.PackInt8 = func(a *PackInt8Args) {
-		s.checkLanes(a.Lanes, a.Stride)
+		if a.RowOf == nil {
+			s.checkLanes(a.Lanes, a.Stride)
+		}
+		assert(a.Lanes > 0 && a.Lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
 		checkDim(a.Dim)
 		assert(a.Q != nil && a.Codes != nil && a.Scales != nil, "kernel: PackInt8: nil operand")
 		assert(a.Mins == nil || a.Factors != nil && a.Sums != nil, "kernel: PackInt8: Mins without Factors and Sums")
-		assert(a.FactorStride == 0 || a.Factors != nil && a.FactorStride >= a.Lanes, "kernel: PackInt8: FactorStride without Factors, or less than Lanes")
+		assert(a.FactorStride == 0 || a.Factors != nil && (a.FactorStride >= a.Lanes || a.FactorOf != nil), "kernel: PackInt8: FactorStride without Factors, or less than Lanes")
+		assert((a.RowOf != nil) == (a.FactorOf != nil), "kernel: PackInt8: RowOf without FactorOf, or the reverse")
+		assert(a.RowOf == nil || a.FactorStride > 0 && s.SpreadsLanes, "kernel: PackInt8: RowOf without FactorStride, or of a set without SpreadsLanes")
 		checkWork(a.Work())
 		f.PackInt8(a)
 	}

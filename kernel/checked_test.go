@@ -351,6 +351,12 @@ func TestChecked(t *testing.T) {
 		{"kernel: PackInt8: Mins without Factors and Sums", func(a *PackInt8Args) { a.Mins, a.Sums = &f, &f }},
 		{"kernel: PackInt8: FactorStride without Factors, or less than Lanes", func(a *PackInt8Args) { a.FactorStride = 8 }},
 		{"kernel: PackInt8: FactorStride without Factors, or less than Lanes", func(a *PackInt8Args) { a.Factors, a.FactorStride = &f, 7 }},
+		{"kernel: PackInt8: RowOf without FactorOf, or the reverse", func(a *PackInt8Args) { a.RowOf = new(int32) }},
+		{"kernel: PackInt8: RowOf without FactorOf, or the reverse", func(a *PackInt8Args) { a.FactorOf = new(int32) }},
+		{"kernel: PackInt8: RowOf without FactorStride, or of a set without SpreadsLanes", func(a *PackInt8Args) { a.RowOf, a.FactorOf = new(int32), new(int32) }},
+		{"kernel: PackInt8: RowOf without FactorStride, or of a set without SpreadsLanes", func(a *PackInt8Args) {
+			a.RowOf, a.FactorOf, a.Factors, a.FactorStride = new(int32), new(int32), &f, 1
+		}},
 	})
 	turn := TransposeInt8Args{Src: unsafe.Pointer(&q), Off: new([KeyBlock]int), Elem: Q8_0, UnitStride: 34, Keys: 33, Dim: 64, Dst: &q, RowBytes: 2 * Int8BlockBytes(false)}
 	testClauses(t, s.TransposeInt8, turn, []violation[TransposeInt8Args]{
@@ -366,7 +372,7 @@ func TestChecked(t *testing.T) {
 		{"kernel: Keys outside 1..KeyBlock", func(a *TransposeInt8Args) { a.Keys = KeyBlock + 1 }},
 	})
 	weigh := DecodeAccumulateInt8Args{
-		V: unsafe.Pointer(&q), Off: new([2 * KeyBlock]int), Elem: Q4_1, Keys: 33, Dim: 64, Codes: new(int8), Scales: &f, Mins: &f, Blocks: 2, Lanes: 2, Rows: 2,
+		V: unsafe.Pointer(&q), Off: new([2 * KeyBlock]int), Elem: Q4_1, Keys: 33, Dim: 64, Codes: new(int8), Scales: &f, Mins: &f, GroupCodes: 128, GroupScales: 4, Lanes: 2, Rows: 2,
 		O: &f, OStride: 64,
 	}
 	testClauses(t, s.DecodeAccumulateInt8, weigh, []violation[DecodeAccumulateInt8Args]{
@@ -378,7 +384,8 @@ func TestChecked(t *testing.T) {
 		{"kernel: DecodeAccumulateInt8: no Mins", func(a *DecodeAccumulateInt8Args) { a.Mins = nil }},
 		{"kernel: DecodeAccumulateInt8: an Elem that has no integers", func(a *DecodeAccumulateInt8Args) { a.Elem = E4M3 }},
 		{"kernel: DecodeAccumulateInt8: Dim is not a multiple of Vec", func(a *DecodeAccumulateInt8Args) { a.Elem, a.Dim = Int8, 63 }},
-		{"kernel: DecodeAccumulateInt8: Blocks < those of Keys", func(a *DecodeAccumulateInt8Args) { a.Blocks = 1 }},
+		{"kernel: DecodeAccumulateInt8: groups in descending order", func(a *DecodeAccumulateInt8Args) { a.GroupCodes = -1 }},
+		{"kernel: DecodeAccumulateInt8: groups in descending order", func(a *DecodeAccumulateInt8Args) { a.GroupScales = -1 }},
 		{"kernel: DecodeAccumulateInt8: Lanes < Rows", func(a *DecodeAccumulateInt8Args) { a.Lanes = 1 }},
 		{"kernel: DecodeAccumulateInt8: OStride < Dim", func(a *DecodeAccumulateInt8Args) { a.OStride = 63 }},
 		{"kernel: Rescale without Alpha", func(a *DecodeAccumulateInt8Args) { a.Mode = Rescale }},
@@ -623,7 +630,7 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"DecodeAccumulateInt8": func() {
 			s.DecodeAccumulateInt8(&DecodeAccumulateInt8Args{
-				V: row, Off: &keyOff, Elem: Int8, Keys: 1, Dim: n, Codes: new(int8), Scales: &f, Blocks: 1, Lanes: 1, Rows: 1, O: &f, OStride: n,
+				V: row, Off: &keyOff, Elem: Int8, Keys: 1, Dim: n, Codes: new(int8), Scales: &f, Lanes: 1, Rows: 1, O: &f, OStride: n,
 			})
 		},
 		"MultiplyInt8": func() {

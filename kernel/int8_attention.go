@@ -100,7 +100,7 @@ type ConvertInt8Args struct {
 //		for l := range Lanes {
 //			sum := float32(0)
 //			for i := range 32 {
-//				x[i] = Q[(b*32+i)*Stride+l]
+//				x[i] = Q[(b*32+i)*Stride + row of l]
 //				if Factors == nil {
 //					continue
 //				}
@@ -108,7 +108,7 @@ type ConvertInt8Args struct {
 //					x[i] = 0
 //					continue
 //				}
-//				at := b*32 + i, or (b*32+i)*FactorStride + l if FactorStride != 0
+//				at := b*32 + i, or (b*32+i)*FactorStride + factor of l if FactorStride != 0
 //				if Mins != nil {
 //					sum = fma(x[i], Mins[at], sum)
 //				}
@@ -134,6 +134,11 @@ type PackInt8Args struct {
 
 	// FactorStride is at least Lanes, or 0: all lanes of a dim have the same factor.
 	FactorStride int
+
+	// RowOf and FactorOf, if not nil, say which row of Q a lane has, and which of FactorStride factors, of any number
+	// then. Otherwise both are that of the lane. They are for a set with SpreadsLanes, and for less than Set.Vec rows
+	// and factors; that many values from the first of a dim on may be read, of Q, Factors and Mins.
+	RowOf, FactorOf *int32 // [Lanes], 0..Set.Vec-1
 
 	Codes  *byte    // [Int8Blocks(Dim)*8][Lanes][4], written
 	Scales *float32 // [Int8Blocks(Dim)][Lanes], written

@@ -65,11 +65,11 @@ type TransposeInt8Args struct {
 //			for b := range Int8Blocks(Keys) {
 //				sum := int32(0)
 //				for k := b*32; k < min(b*32+32, Keys); k++ {
-//					sum += (integer d of value k) * Codes[(((g*Blocks+b)*8+k%32/4)*Lanes+r)*4+k%4]
+//					sum += (integer d of value k) * Codes[g*GroupCodes+((b*8+k%32/4)*Lanes+r)*4+k%4]
 //				}
-//				acc = fma(float32(sum), Scales[(g*Blocks+b)*Lanes+r], acc)
+//				acc = fma(float32(sum), Scales[g*GroupScales+b*Lanes+r], acc)
 //				if Elem == Q4_1 {
-//					acc = acc + Mins[(g*Blocks+b)*Lanes+r]
+//					acc = acc + Mins[g*GroupScales+b*Lanes+r]
 //				}
 //			}
 //			if To != nil {
@@ -95,12 +95,15 @@ type DecodeAccumulateInt8Args struct {
 	Keys int                // 1..KeyBlock
 	Dim  int                // dims of the call, a multiple of Set.Vec, and of BlockValues for blocks
 
-	Codes  *int8    // [groups][Blocks*8][Lanes][4], -127..127, as PackInt8 makes them Signed
-	Scales *float32 // [groups][Blocks][Lanes]
-	Mins   *float32 // [groups][Blocks][Lanes], of Q4_1; otherwise not read
-	Blocks int      // of a group, at least Int8Blocks(Keys)
+	Codes  *int8    // [Int8Blocks(Keys)*8][Lanes][4] of a group, -127..127, as PackInt8 makes them Signed
+	Scales *float32 // [Int8Blocks(Keys)][Lanes] of a group
+	Mins   *float32 // likewise, of Q4_1; otherwise not read
 	Lanes  int      // at least Rows
 	Rows   int      // 1..Set.DecodeRows
+
+	// GroupCodes is the bytes from the codes of a group to those of the next, and GroupScales the values of Scales and
+	// of Mins: groups lie behind each other, or in lanes beside each other.
+	GroupCodes, GroupScales int
 
 	// From, if not nil, has the sums of keys before these of the block, and To, if not nil, takes
 	// those up to these, for the keys after them: then O is not touched. They may be the same.

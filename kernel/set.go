@@ -64,6 +64,8 @@ type Set struct {
 
 	// AnyValues says that DecodeAccumulate reads rows of every Elem, not only of those that are [Elem.Direct].
 	AnyValues bool
+	// SpreadsLanes says that PackInt8 takes RowOf and FactorOf.
+	SpreadsLanes bool
 
 	// Turn and TurnFar are the least query rows that share a copy for which it pays to transpose
 	// a key block's values: where rows follow each other, and where they lie far apart. 0 is for

@@ -371,7 +371,11 @@ func (p *Problem) orders() (k, v order) {
 		}
 		return k, v
 	}
-	return p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
+	k, v = p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
+	if p.integerValues() {
+		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
+	}
+	return k, v
 }
 
 // inTurn is the order of rows that lie among those of other KV heads.

@@ -23,6 +23,9 @@ type weigher struct {
 	byLane       [2]*float32              // [KeyBlock][MaxDecodeRows], scales and mins of a group by lane
 	laneOff      [kernel.MaxLanes]int     // of the scales of each lane
 	off          [2 * kernel.KeyBlock]int // bytes to the values of a part of a block whose first ones are not read
+	places       places
+
+	groupCodes, groupScales int // bytes, and values, from a group of the panel to the next
 
 	packArgs     kernel.PackInt8Args
 	toLanesArgs  kernel.PackArgs
@@ -47,7 +50,7 @@ func weigherHeads(p *Problem) int {
 func weigherFloats(p *Problem, lanes int) int {
 	n := weigherBlocks(p, lanes)*(kernel.Int8Block/4+2) + 3*cacheLine
 	groups := p.V.Elem.Int8Groups(p.DimV) * kernel.KeyBlock
-	return n + 2*(weigherHeads(p)*groups+kernel.MaxDecodeRows*kernel.KeyBlock) + groups/2 + 5*cacheLine
+	return n + 2*(weigherHeads(p)*groups+kernel.MaxDecodeRows*kernel.KeyBlock) + groups/2 + 5*cacheLine + kernel.MaxLanes
 }
 
 // reserve lays out the buffers.
@@ -104,6 +107,8 @@ func (m *weigher) packBy(at *cursor, v *keyRows, i int, weights *float32, stride
 	first := i * kernel.Int8Blocks(keys) * lanes
 	a.Q, a.Dim, a.Lanes, a.Stride = weights, keys, lanes, stride
 	a.Codes, a.Scales = (*byte)(unsafe.Pointer(ptr.At(m.codes, first*kernel.Int8Block/4))), ptr.At(m.steps, first)
+	m.groupScales = kernel.Int8Blocks(keys) * lanes // of panels behind each other
+	m.groupCodes = m.groupScales * kernel.Int8Block
 	a.Factors, a.FactorStride, a.Mins, a.Sums = factors, factorStride, nil, nil
 	if v.kv.Elem.HasMin() {
 		a.Mins, a.Sums = mins, ptr.At(m.sums, first)
@@ -189,20 +194,25 @@ func (m *weigher) decode(at *cursor, d *decoder, v *keyRows, laneGroups []laneGr
 		first = wholeBlocks(d.block[i].scores, laneGroups[i].lanes, keys)
 	}
 	v.find(at, laneGroups[0].head)
+	spreads := m.spreads(at, v, laneGroups[0].rowsPerKV)
 	for from := first; from < keys.to; from += v.order.step {
 		to := min(from+v.order.step, keys.to)
 		for i := range laneGroups {
 			g, b, part := &laneGroups[i], &d.block[i], span{from: max(from, keys.from), to: to}
-			shared := g.sharesVectors(at.engine.set.Vec)
+			shared := !spreads && g.sharesVectors(at.engine.set.Vec)
 			m.packArgs.Signed = true
 			if shared {
 				m.packHeads(at, v, g, b.scores, part)
 			}
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				lane0, lanes := 0, g.lanes
-				if shared {
+				switch {
+				case shared:
 					v.toRows(head)
-				} else {
+				case spreads:
+					v.toRows(head)
+					lane0, lanes = row, m.packSpread(at, v, g, b.scores, row, part)
+				default:
 					v.toHead(at, head)
 					lane0, lanes = m.packHead(at, v, g, b.scores, row, part)
 				}
@@ -210,6 +220,70 @@ func (m *weigher) decode(at *cursor, d *decoder, v *keyRows, laneGroups []laneGr
 			}
 		}
 	}
+}
+
+// places are the row and the factor of each lane of a panel of several groups of dims: rows of the first group, and then
+// of the next.
+type places struct {
+	first, rows, groups, lanes int // what they are those of
+
+	row, factor [2 * kernel.MaxLanes]int32
+}
+
+// set makes the places of rows from a first one on in so many lanes. Those that are left have some place.
+func (p *places) set(first, rows, groups, lanes int) {
+	if p.first == first && p.rows == rows && p.groups == groups && p.lanes == lanes {
+		return
+	}
+	p.first, p.rows, p.groups, p.lanes = first, rows, groups, lanes
+	for l := range lanes {
+		p.row[l], p.factor[l] = int32(first+l%rows), int32(min(l/rows, groups-1))
+	}
+}
+
+// spreads reports whether a panel has all groups of dims of a KV head with so many rows, in lanes beside each other.
+func (m *weigher) spreads(at *cursor, v *keyRows, rows int) bool {
+	set, groups := at.engine.set, v.kv.Elem.Int8Groups(at.problem.DimV)
+	return set.SpreadsLanes && v.kv.Elem.UnitValues() > 1 && rows <= set.Vec && groups <= set.Vec && rows*groups <= kernel.MaxLanes
+}
+
+// packSpread makes the panel of the weights of the keys for the rows of a KV head from one on, and for all groups of
+// dims. It returns its lanes.
+func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *float32, row int, keys span) (lanes int) {
+	set, a, e, from := at.engine.set, &m.packArgs, v.kv.Elem, keys.from&^(kernel.Int8Block-1)
+	groups := e.Int8Groups(at.problem.DimV)
+	lanes = roundUp(g.rowsPerKV*groups, set.Vec)
+	off, before := v.offsets(0)[keys.from:keys.to], (keys.from-from)*groups
+	m.byKey(set, v, off, groups, 0, ptr.At(m.scales, before))
+	lane0 := min(row, g.lanes-set.Vec) // of a whole vector of rows
+	m.places.set(row-lane0, g.rowsPerKV, groups, lanes)
+	a.RowOf, a.FactorOf = &m.places.row[0], &m.places.factor[0]
+	if e.HasMin() {
+		m.byKey(set, v, off, groups, 2, ptr.At(m.mins, before))
+	}
+	m.packBy(at, v, 0, lane(weights, from, g.lanes, lane0), g.lanes, lanes, keys.to-from, m.scales, m.mins, groups)
+	a.RowOf, a.FactorOf = nil, nil
+	m.groupCodes, m.groupScales = 4*g.rowsPerKV, g.rowsPerKV
+	return lanes
+}
+
+// byKey makes float32 of a number of binary16 of each block, so many bytes behind its beginning: of all groups of a row,
+// and then of the next.
+func (m *weigher) byKey(set *kernel.Set, v *keyRows, off []int, groups, behind int, dst *float32) {
+	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], 0
+	for _, o := range off {
+		row, halves := unsafe.Add(base, o), m.halves[n:][:groups]
+		for len(halves) >= 4 {
+			halves[0], halves[1] = *(*uint16)(row), *(*uint16)(unsafe.Add(row, unit))
+			halves[2], halves[3] = *(*uint16)(unsafe.Add(row, 2*unit)), *(*uint16)(unsafe.Add(row, 3*unit))
+			row, halves = unsafe.Add(row, 4*unit), halves[4:]
+		}
+		for i := range halves {
+			halves[i] = *(*uint16)(unsafe.Add(row, i*unit))
+		}
+		n += groups
+	}
+	set.Float16(dst, &m.halves[0], n)
 }
 
 // packHead makes the panels of the weights of the keys for the rows of a KV head from one on, in whole vectors. It
@@ -243,7 +317,7 @@ func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupB
 	if e.HasMin() {
 		a.Mins = ptr.At(m.sums, row-lane0)
 	}
-	a.Blocks, a.Lanes, a.Rows = kernel.Int8Blocks(a.Keys), lanes, g.rowsPerKV
+	a.Lanes, a.Rows, a.GroupCodes, a.GroupScales = lanes, g.rowsPerKV, m.groupCodes, m.groupScales
 	a.From, a.To = nil, nil
 	sums := lane(b.sums, row, dim, 0)
 	if some {

@@ -42,6 +42,7 @@ type int8Scorer struct {
 	k           []Vec // codes of four dims each
 	spare       Vec
 	sums        []Vec // of integers
+	odd         []Vec // sums of every other four dims, or nil
 	x           Vec
 	factor, min Vec
 }
@@ -148,6 +149,9 @@ func (g *int8Scorer) registers() {
 	g.spare = m.one("scratch")
 	g.sums = m.take(int8ScoreRows, "sums of integers")
 	g.x = m.one("integers of a row")
+	if g.Lanes == 16 && !g.words() {
+		g.odd = m.take(int8ScoreRows, "sums of every other four dims")
+	}
 	if g.elem != kernel.Int8 {
 		g.notes = notes
 	}
@@ -199,8 +203,19 @@ func (g *int8Scorer) ask() {
 	half := g.Lanes / 2
 	for i := range half {
 		g.Op(g.Mov, fmt.Sprintf("%d(%s)(%s*%d)", 8*(kernel.Upcoming+i), g.off, g.rows, 8*half/kernel.Int8Block), g.tmp)
-		g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, 0))
+		for _, at := range asked(g.elem, 2*kernel.Int8Block) {
+			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
+		}
 	}
+}
+
+// asked returns which bytes of so many dims of a row are asked for. Those of Q8_0 are more than a line, so that
+// one in 17 lines would lie between the first bytes of two.
+func asked(e kernel.Elem, dims int) []int {
+	if n := e.RowBytes(dims); n > cacheLine {
+		return []int{0, n - 1}
+	}
+	return []int{0}
 }
 
 // collect copies the scales of the keys, and the minima, of the block at an offset to local memory. A load of what
@@ -379,7 +394,20 @@ func (g *int8Scorer) products(rows int) {
 			g.Op("VPBROADCASTD", g.at(r, behind+kernel.Int8Whole), v)
 		}
 	}
+	for r := range sums {
+		if g.odd != nil {
+			g.Zero(g.Func, g.odd[r])
+		}
+	}
 	for i := range int8Groups {
+		if g.odd != nil {
+			// Two chains a row: one would wait for its own products.
+			for r := range sums {
+				acc := [2]Vec{sums[r], g.odd[r]}[i%2]
+				g.Op("VPDPBUSD.BCST", g.at(r, 4*i), g.k[i], acc)
+			}
+			continue
+		}
 		if !g.words() {
 			for r, v := range sums {
 				g.Op("VPBROADCASTD", g.at(r, 4*i), g.x)
@@ -403,6 +431,9 @@ func (g *int8Scorer) products(rows int) {
 	}
 	for r, v := range sums {
 		sum := mem(g.acc, g.localSum(r))
+		if g.odd != nil {
+			g.Op(g.AddInts, g.odd[r], v, v)
+		}
 		g.IntToFloat(g.Func, v, v)
 		g.Broadcast(g.Func, g.at(r, behind+kernel.Int8D), g.x)
 		g.Op(g.MulV, g.factor, g.x, g.x)

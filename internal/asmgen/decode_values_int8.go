@@ -77,6 +77,7 @@ const (
 	addCodes                  // Codes, at the rows
 	addScales                 // Scales, at the rows
 	addSums                   // sums, at the rows
+	addGroupScales            // bytes from scales to those of the second block
 	addEnd
 )
 
@@ -163,8 +164,25 @@ func (a *int8Adder) wholeQuads() {
 func (a *int8Adder) findSigns() {
 	m := a.vectors("signs:")
 	all, v := m.one("all codes"), m.one("codes of four keys")
-	groups, rows, blocks, quads, at := a.v, a.upper, a.group, a.off, a.codes
+	groups, rows, bytes, quads, at := a.v, a.upper, a.group, a.off, a.codes
 	a.load("Rows", rows)
+	a.load("GroupCodes", bytes)
+	a.Op(a.Mov, 1, groups)
+	a.load("Elem", a.tmp)
+	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Int8)), "groups")
+	a.Branch(a.Func, a.tmp, "NE", imm(int(kernel.Q8_0)), "signsFound")
+	a.load("Dim", groups)
+	a.Op("SHRQ", 5, groups)
+	// Groups beside each other are looked at together.
+	a.Op(a.Mov, rows, at)
+	a.Op(a.Shl, 2, at)
+	a.Branch(a.Func, at, "NE", string(bytes), "groups")
+	a.Op(a.Mov, rows, at)
+	a.Op(a.MulInt, groups, at)
+	a.Branch(a.Func, at, "GT", imm(kernel.MaxDecodeRows), "groups")
+	a.Op(a.Mov, at, rows)
+	a.Op(a.Mov, 1, groups)
+	a.Label("groups")
 	var masks []Vec
 	if a.VectorMasks {
 		masks = []Vec{m.one("first rows"), m.one("other rows")}
@@ -178,17 +196,6 @@ func (a *int8Adder) findSigns() {
 	} else {
 		a.TailMask(a.Func, rows, a.tmp, "")
 	}
-	a.load("Blocks", blocks)
-	a.Op(a.Mov, a.stride, at)
-	a.Op(a.MulInt, at, blocks)
-	a.Op(a.Shl, 3, blocks) // bytes of a group
-	a.Op(a.Mov, 1, groups)
-	a.load("Elem", a.tmp)
-	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Int8)), "groups")
-	a.Branch(a.Func, a.tmp, "NE", imm(int(kernel.Q8_0)), "signsFound")
-	a.load("Dim", groups)
-	a.Op("SHRQ", 5, groups)
-	a.Label("groups")
 	a.load("Codes", a.k[0])
 	a.Zero(a.Func, all)
 	a.Loop("group")
@@ -207,7 +214,7 @@ func (a *int8Adder) findSigns() {
 	}
 	a.Op(a.Add, a.stride, at)
 	a.Countdown(quads, "quad")
-	a.Op(a.Add, blocks, a.k[0])
+	a.Op(a.Add, bytes, a.k[0])
 	a.Countdown(groups, "group")
 	if masks == nil {
 		a.mask("K7 signs")
@@ -276,10 +283,13 @@ func (a *int8Adder) emit() {
 		// Of less than two blocks both are the first.
 		a.Op(a.Mov, a.v, a.upper)
 		a.Op(a.Mov, 0, a.group)
+		a.Op(a.Mov, 0, a.slot(addGroupScales))
 		a.Op("CMPQ", a.slot(addDims), kernel.Int8Block)
 		a.Op("JLE", a.name("OneBlock"))
 		a.Op(a.Add, a.elem.Unit(), a.upper)
-		a.groupBytes(a.group)
+		a.load("GroupCodes", a.group)
+		a.loadBytes("GroupScales", a.tmp)
+		a.Op(a.Mov, a.tmp, a.slot(addGroupScales))
 		a.Label(a.name("OneBlock"))
 	}
 	type variant struct{ part, signed bool }
@@ -343,13 +353,7 @@ func (a *int8Adder) emit() {
 	a.Op(a.Add, a.elem.RowBytes(values), a.v)
 	a.Op(a.Add, 4*values, a.slot(addPassSums))
 	if a.elem != kernel.Int8 {
-		a.groupBytes(a.tmp)
-		if a.twoBlocks() {
-			a.Op(a.Shl, 1, a.tmp)
-		}
-		a.Op(a.Add, a.tmp, a.slot(addPassCodes))
-		a.Op("SHRQ", 3, a.tmp)
-		a.Op(a.Add, a.tmp, a.slot(addPassScales))
+		a.nextGroups(values/kernel.Int8Block, addPassCodes, addPassScales)
 	}
 	a.Op(a.Sub, values, a.slot(addDims))
 	a.Op("JGT", pass)
@@ -366,22 +370,21 @@ func (a *int8Adder) emit() {
 	a.Op(a.Add, a.elem.RowBytes(blockDims), a.slot(addChunkV))
 	a.Op(a.Add, 4*blockDims, a.slot(addChunkOut))
 	if a.elem != kernel.Int8 {
-		a.groupBytes(a.tmp)
-		a.times(blockDims/kernel.Int8Block, a.tmp)
-		a.Op(a.Add, a.tmp, a.slot(addChunkCodes))
-		a.Op("SHRQ", 3, a.tmp)
-		a.Op(a.Add, a.tmp, a.slot(addChunkScales))
+		a.nextGroups(blockDims/kernel.Int8Block, addChunkCodes, addChunkScales)
 	}
 	a.Op(a.Sub, blockDims, a.slot(addChunkDims))
 	a.Op("JGT", chunk)
 	a.Return(a.Func)
 }
 
-// groupBytes loads the bytes of the codes of a group.
-func (a *int8Adder) groupBytes(dst Int) {
-	a.load("Blocks", dst)
-	a.Op(a.MulInt, a.stride, dst)
-	a.Op(a.Shl, 3, dst)
+// nextGroups moves codes and scales in local memory on by some groups.
+func (a *int8Adder) nextGroups(groups, codes, scales int) {
+	a.load("GroupCodes", a.tmp)
+	a.times(groups, a.tmp)
+	a.Op(a.Add, a.tmp, a.slot(codes))
+	a.loadBytes("GroupScales", a.tmp)
+	a.times(groups, a.tmp)
+	a.Op(a.Add, a.tmp, a.slot(scales))
 }
 
 // chunkDims loads the dims of the chunk.
@@ -605,13 +608,17 @@ func (a *int8Adder) ask(half int) {
 	if a.wholeLines() {
 		for i := range a.k {
 			a.Op(a.Mov, mem(a.off, 8*(kernel.Upcoming+i)), a.tmp)
-			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, 0))
+			for _, at := range asked(a.elem, a.passDims()) {
+				a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, at))
+			}
 		}
 		return
 	}
 	for i := range a.vecs / 2 {
 		a.Op(a.Mov, a.AddressOf(a.Func, a.off, a.upper, 8*(kernel.Upcoming+half+i)), a.tmp)
-		a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, 0))
+		for _, at := range asked(a.elem, 2*a.passDims()) {
+			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, at))
+		}
 	}
 }
 
@@ -621,8 +628,7 @@ func (a *int8Adder) addSums(half int) {
 	a.Op(a.Mov, a.slot(addSums), sums)
 	a.Op(a.Mov, a.slot(addScales), a.codes)
 	if a.twoBlocks() {
-		a.Op(a.Mov, a.group, a.tmp)
-		a.Op("SHRQ", 3, a.tmp)
+		a.Op(a.Mov, a.slot(addGroupScales), a.tmp)
 	}
 	mins := a.k[1]
 	if a.elem == kernel.Q4_1 {

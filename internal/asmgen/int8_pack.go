@@ -11,6 +11,7 @@ import (
 const packInt8Formula = `
 for blocks b of 32 dims, l := range Lanes {
 	x = the dims of lane l, 0 behind Dim
+	if there is RowOf { x = the dims of lane RowOf[l], with factors and Mins of lane FactorOf[l] }
 	if there are Factors { x = Factors * x, or +0 where the sign bit of x is set } // by lane, if there is a FactorStride
 	most = max(|x|)
 	D, q = most/127, round(x * (127/most))
@@ -92,6 +93,9 @@ func packInt8(arch *Arch) *Func {
 	return f
 }
 
+// spreadsLanes reports whether PackInt8 takes RowOf and FactorOf.
+func (arch *Arch) spreadsLanes() bool { return hasDot4(arch) && arch.DotBytes == nil }
+
 // beside returns the address of the lanes in a row.
 func (p *packer) beside(row Int) string { return fmt.Sprintf("(%s)(%s*1)", row, p.lane) }
 
@@ -116,8 +120,19 @@ func (p *packer) first() {
 	p.scaled("scaled", dimFactors)
 	p.Label("lanesFactors")
 	p.Op(p.MulInt, p.fs, p.at)
+	if p.spreadsLanes() {
+		p.load("RowOf", p.min)
+		p.Branch(p.Func, p.min, "NE", "$0", "spreadLanes")
+	}
 	p.Op(p.Add, p.lane, p.at)
 	p.scaled("scaledByLane", laneFactors)
+	if p.spreadsLanes() {
+		p.Label("spreadLanes")
+		p.Op(p.Load, p.beside(p.min), p.four[0])
+		p.load("FactorOf", p.min)
+		p.Op(p.Load, p.beside(p.min), p.four[1])
+		p.scaled("spread", spreadFactors)
+	}
 	p.Label("most")
 	p.Op(p.Mov, kernel.Int8Block, p.n)
 	p.Op(p.Sub, p.dims, p.n)
@@ -132,9 +147,10 @@ func (p *packer) first() {
 
 // What dims are multiplied by.
 const (
-	noFactors   = iota
-	dimFactors  // of all lanes
-	laneFactors // of each lane
+	noFactors     = iota
+	dimFactors    // of all lanes
+	laneFactors   // of each lane
+	spreadFactors // of rows and factors by lane
 )
 
 // scaled writes the loops with factors, which lie at bytes of the block behind Factors and Mins.
@@ -158,15 +174,23 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		signs = "SSHR.S4"
 	}
 	load := func(i int, from Int) {
-		if factors == dimFactors {
+		switch factors {
+		case dimFactors:
 			p.Broadcast(p.Func, mem(from, 4*i), p.t)
 			return
+		case laneFactors:
+			p.Op(p.Load, mem(from, 0), p.t)
+		case spreadFactors:
+			p.Op("VPERMPS", mem(from, 0), p.four[1], p.t)
 		}
-		p.Op(p.Load, mem(from, 0), p.t)
 		p.Op(p.Add, p.fs, from)
 	}
 	step := func(i int) {
-		p.Op(p.Load, mem(p.at, 0), p.x)
+		if factors == spreadFactors {
+			p.Op("VPERMPS", mem(p.at, 0), p.four[0], p.x)
+		} else {
+			p.Op(p.Load, mem(p.at, 0), p.x)
+		}
 		if factors != noFactors {
 			p.Op(signs, 31, p.x, p.sign)
 		}
@@ -199,7 +223,9 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		p.Op(p.Sub, steps, p.n)
 	}
 	p.Op(p.Mov, p.q, p.at)
-	p.Op(p.Add, p.lane, p.at)
+	if factors != spreadFactors {
+		p.Op(p.Add, p.lane, p.at)
+	}
 	p.Branch(p.Func, p.n, "LT", imm(unroll), done)
 	p.Loop(name)
 	for i := range unroll {

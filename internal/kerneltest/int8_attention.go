@@ -72,7 +72,11 @@ func packInt8(a *kernel.PackInt8Args) {
 			var x [32]float32
 			least := float32(0)
 			for i := range min(32, a.Dim-32*b) {
-				x[i] = *ptr.At(a.Q, (32*b+i)*a.Stride+l)
+				row, factor := l, l
+				if a.RowOf != nil {
+					row, factor = int(unsafe.Slice(a.RowOf, a.Lanes)[l]), int(unsafe.Slice(a.FactorOf, a.Lanes)[l])
+				}
+				x[i] = *ptr.At(a.Q, (32*b+i)*a.Stride+row)
 				if a.Factors == nil {
 					continue
 				}
@@ -82,7 +86,7 @@ func packInt8(a *kernel.PackInt8Args) {
 				}
 				at := 32*b + i
 				if a.FactorStride > 0 {
-					at = at*a.FactorStride + l
+					at = at*a.FactorStride + factor
 				}
 				if a.Mins != nil {
 					least = fp.ExactFMA(x[i], *ptr.At(a.Mins, at), least)
@@ -159,6 +163,15 @@ func (s *suite) convertInt8(lanes int) {
 	}
 }
 
+// places returns numbers of lanes of a vector.
+func (s *suite) places(name string, n int) *int32 {
+	words := s.arena.exactWords(s.TB, name, n)
+	for i := range words {
+		*(*int32)(unsafe.Pointer(&words[i])) = int32(s.IntN(s.set.Vec))
+	}
+	return (*int32)(unsafe.Pointer(unsafe.SliceData(words)))
+}
+
 func (s *suite) packInt8(lanes int) {
 	for _, dim := range append(dims(), 31, 32, 33, 64, 96, 128, 160, 256) {
 		for range 2 {
@@ -181,9 +194,20 @@ func (s *suite) packInt8(lanes int) {
 			}
 			if s.IntN(2) == 0 {
 				rows, cols, step := 1, dim, dim
-				if s.IntN(2) == 0 {
+				switch s.IntN(3) {
+				case 0:
 					rows, cols, step = dim, lanes, s.stride(lanes)
 					a.FactorStride = step
+				case 1:
+					if !s.set.SpreadsLanes {
+						break
+					}
+					vec := s.set.Vec // values that may be read
+					a.FactorStride = 1 + s.IntN(vec+2)
+					cols, step = (dim-1)*a.FactorStride+vec, (dim-1)*a.FactorStride+vec
+					a.Stride = s.stride(vec)
+					a.Q = s.matrix("Q of rows", dim, vec, a.Stride, g)
+					a.RowOf, a.FactorOf = s.places("RowOf", lanes), s.places("FactorOf", lanes)
 				}
 				a.Factors = s.matrix("Factors", rows, cols, step, choose(s.Rand, numbers))
 				if a.Sums != nil && s.IntN(2) == 0 {
@@ -193,8 +217,8 @@ func (s *suite) packInt8(lanes int) {
 			a.Signed = s.IntN(2) == 0
 			got := a
 			what := func() string {
-				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d sums=%v factors=%v factorStride=%d mins=%v signed=%v Q=%s",
-					dim, lanes, stride, a.Sums != nil, a.Factors != nil, a.FactorStride, a.Mins != nil, a.Signed, g.name)
+				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d spread=%t sums=%v factors=%v factorStride=%d mins=%v signed=%v Q=%s",
+					dim, lanes, a.Stride, a.RowOf != nil, a.Sums != nil, a.Factors != nil, a.FactorStride, a.Mins != nil, a.Signed, g.name)
 			}
 			s.check(what, func() { packInt8(&a) }, func() { s.set.PackInt8(&got) })
 			unchanged(s, what, got, a)

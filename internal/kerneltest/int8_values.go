@@ -51,14 +51,14 @@ func decodeAccumulateInt8(a *kernel.DecodeAccumulateInt8Args) {
 				g = d / 32
 			}
 			for b := 0; b*32 < a.Keys; b++ {
-				block, sum := g*a.Blocks+b, int32(0)
+				sum := int32(0)
 				for k := b * 32; k < min(b*32+32, a.Keys); k++ {
 					q, _, _ := int8Block(a.Elem, unsafe.Add(a.V, a.Off[k]), d/32, a.Dim, a.Elem.Unit(), 1)
-					sum += q[d%32] * int32(*(*int8)(unsafe.Add(unsafe.Pointer(a.Codes), ((block*8+k%32/4)*a.Lanes+r)*4+k%4)))
+					sum += q[d%32] * int32(*(*int8)(unsafe.Add(unsafe.Pointer(a.Codes), g*a.GroupCodes+((b*8+k%32/4)*a.Lanes+r)*4+k%4)))
 				}
-				acc = fp.ExactFMA(float32(sum), *ptr.At(a.Scales, block*a.Lanes+r), acc)
+				acc = fp.ExactFMA(float32(sum), *ptr.At(a.Scales, g*a.GroupScales+b*a.Lanes+r), acc)
 				if a.Elem == kernel.Q4_1 {
-					acc += *ptr.At(a.Mins, block*a.Lanes+r)
+					acc += *ptr.At(a.Mins, g*a.GroupScales+b*a.Lanes+r)
 				}
 			}
 			o := ptr.At(a.O, r*a.OStride+d)
@@ -109,9 +109,13 @@ func (s *suite) transposeInt8(lanes int) {
 	}
 }
 
-// codes returns codes of some blocks, of groups that many lie apart: with zeros behind the keys.
-func (s *suite) codes(groups, blocks, apart, lanes, keys int) *int8 {
-	words := s.arena.exactWords(s.TB, "Codes", ((groups-1)*apart+blocks)*8*lanes)
+// codes returns codes of some blocks and lanes: with zeros behind the keys. Each run of words begins with the first key.
+func (s *suite) codes(words, run, lanes, keys int) *int8 {
+	all := s.arena.exactWords(s.TB, "Codes", words)
+	return s.fillCodes(all, run, lanes, keys)
+}
+
+func (s *suite) fillCodes(words []uint32, run, lanes, keys int) *int8 {
 	all := unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(words))), 4*len(words))
 	plain := s.IntN(2) == 0 // as weights by scales above 0 have it
 	for i := range all {
@@ -125,7 +129,7 @@ func (s *suite) codes(groups, blocks, apart, lanes, keys int) *int8 {
 				q = max(q, -q)
 			}
 		}
-		if i/(32*lanes)%apart*32+i/(4*lanes)%8*4+i%4 >= keys {
+		if i/4%run/lanes*4+i%4 >= keys {
 			q = 0
 		}
 		all[i] = q
@@ -142,6 +146,15 @@ func (s *suite) decodeAccumulateInt8(int) {
 			lanes, oStride := s.stride(sh.rows), s.stride(sh.dim)
 			blocks, groups := (sh.keys+31)/32, sh.elem.Int8Groups(sh.dim)
 			apart := blocks + s.IntN(2)
+			run := apart * 8 * lanes // words of the codes of a group
+			groupCodes, groupScales, scales := 4*run, apart*lanes, (groups-1)*apart*lanes+blocks*lanes
+			words := (groups-1)*run + blocks*8*lanes
+			if s.IntN(2) == 0 { // groups in lanes beside each other
+				beside := sh.rows + s.IntN(3)
+				lanes = s.stride(groups * beside)
+				groupCodes, groupScales, scales = 4*beside, beside, blocks*lanes
+				words, run = blocks*8*lanes, blocks*8*lanes
+			}
 			gs, gOld := choose(s.Rand, numbers), unwritten
 			if mode != kernel.First {
 				gOld = choose(s.Rand, numbers)
@@ -149,12 +162,12 @@ func (s *suite) decodeAccumulateInt8(int) {
 			v, off, _ := s.elems("V", sh.elem, sh.keys, sh.dim, l, normal)
 			a := kernel.DecodeAccumulateInt8Args{
 				V: v, Off: off, Elem: sh.elem, Keys: sh.keys, Dim: sh.dim,
-				Codes: s.codes(groups, blocks, apart, lanes, sh.keys), Scales: s.matrix("Scales", (groups-1)*apart+blocks, lanes, lanes, gs),
-				Blocks: apart, Lanes: lanes, Rows: sh.rows,
+				Codes: s.codes(words, run, lanes, sh.keys), Scales: s.matrix("Scales", 1, scales, scales, gs),
+				GroupCodes: groupCodes, GroupScales: groupScales, Lanes: lanes, Rows: sh.rows,
 				O: s.matrix("O", sh.rows, sh.dim, oStride, gOld), OStride: oStride, Mode: mode,
 			}
 			if sh.elem.HasMin() {
-				a.Mins = s.matrix("Mins", (groups-1)*apart+blocks, lanes, lanes, choose(s.Rand, numbers))
+				a.Mins = s.matrix("Mins", 1, scales, scales, choose(s.Rand, numbers))
 			}
 			if s.IntN(3) == 0 {
 				a.From = s.matrix("From", sh.rows, sh.dim, oStride, choose(s.Rand, numbers))
@@ -170,8 +183,8 @@ func (s *suite) decodeAccumulateInt8(int) {
 			}
 			got := a
 			what := func() string {
-				return fmt.Sprintf("DecodeAccumulateInt8 %+v lanes=%d blocks=%d stride=%d mode=%d from=%t to=%t %v Scales=%s O=%s",
-					sh, lanes, apart, oStride, mode, a.From != nil, a.To != nil, l, gs.name, gOld.name)
+				return fmt.Sprintf("DecodeAccumulateInt8 %+v lanes=%d groupCodes=%d stride=%d mode=%d from=%t to=%t %v Scales=%s O=%s",
+					sh, lanes, groupCodes, oStride, mode, a.From != nil, a.To != nil, l, gs.name, gOld.name)
 			}
 			s.check(what, func() { decodeAccumulateInt8(&a) }, func() { s.set.DecodeAccumulateInt8(&got) })
 			unchanged(s, what, got, a)

@@ -41,7 +41,7 @@ var int8ValuesFaults = []fault{
 	}},
 	{"reads the factor of a lane too many", "PackInt8", "fault", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
-			if a.FactorStride > 0 {
+			if a.FactorStride > 0 && a.RowOf == nil {
 				sink = *ptr.At(a.Factors, (a.Dim-1)*a.FactorStride+a.Lanes)
 			}
 			packInt8(a)
@@ -49,7 +49,7 @@ var int8ValuesFaults = []fault{
 	}},
 	{"has the factors of the first lane for all", "PackInt8", "want", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
-			if a.FactorStride == 0 || a.Mins != nil {
+			if a.FactorStride == 0 || a.Mins != nil || a.RowOf != nil {
 				packInt8(a)
 				return
 			}
@@ -65,7 +65,7 @@ var int8ValuesFaults = []fault{
 	{"has the minima of the first lane for all", "PackInt8", "want", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
 			b := *a
-			if a.FactorStride > 0 && a.Mins != nil {
+			if a.FactorStride > 0 && a.Mins != nil && a.RowOf == nil {
 				mins := make([]float32, a.Dim*a.FactorStride)
 				for i := range mins {
 					mins[i] = *ptr.At(a.Mins, i/a.FactorStride*a.FactorStride)
@@ -73,6 +73,34 @@ var int8ValuesFaults = []fault{
 				b.Mins = &mins[0]
 			}
 			packInt8(&b)
+		}
+	}},
+	{"has the row of the first lane for all", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			b := *a
+			if a.RowOf != nil {
+				rows := make([]int32, a.Lanes)
+				for i := range rows {
+					rows[i] = *a.RowOf
+				}
+				b.RowOf = &rows[0]
+			}
+			packInt8(&b)
+		}
+	}},
+	{"has the factors of a lane's row", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			b := *a
+			b.FactorOf = a.RowOf
+			packInt8(&b)
+		}
+	}},
+	{"reads the row of a lane too many", "PackInt8", "fault", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			if a.RowOf != nil {
+				sink = float32(*(*int32)(unsafe.Add(unsafe.Pointer(a.RowOf), 4*a.Lanes)))
+			}
+			packInt8(a)
 		}
 	}},
 	{"ignores Mins", "PackInt8", "want", func(s *kernel.Funcs) {
@@ -131,10 +159,7 @@ var int8ValuesFaults = []fault{
 	{"has the codes of the first group for all", "DecodeAccumulateInt8", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulateInt8 = func(a *kernel.DecodeAccumulateInt8Args) {
 			b := *a
-			b.Blocks = 0
-			if a.Keys > 32 {
-				b.Blocks = a.Blocks
-			}
+			b.GroupCodes = 0
 			decodeAccumulateInt8(&b)
 		}
 	}},
