@@ -161,6 +161,9 @@ func attention(a *C.qkv_attention_args) (*qkv.Call, error) {
 		}
 	}
 	if a.sinks != nil {
+		if heads > most {
+			return nil, fmt.Errorf("qkv: q has %d heads with sinks, at most %d are supported", heads, most)
+		}
 		c.Sinks = unsafe.Slice((*float32)(a.sinks), max(heads, 0))
 	}
 	if batch > most && (a.lens_q != nil || a.lens_kv != nil) {

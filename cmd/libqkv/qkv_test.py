@@ -111,11 +111,14 @@ class Arrays(unittest.TestCase):
         cache = qkv.Cache([dict(kv_heads=2, dim_qk=8, dim_v=8)], pages=4)
         many, kept = qkv._arguments(q, q.copy(), q, q, lens_kv=[1])
         many.q.shape[:] = (1 << 45, 0, 0, 0)
+        sunk, kept_too = qkv._arguments(q, q.copy(), q, q, sinks=[1, 1])
+        sunk.q.shape[:] = (0, 1 << 62, 0, 0)
         for name, args, size, want in [
             ("qkv_attention", [None], 2**64 - 1, b"qkv: args is NULL"),
             ("qkv_attention", [None], 8, b"qkv: ar"),
             ("qkv_attention", [None], 1, b""),
             ("qkv_attention", [ctypes.byref(many)], 1024, b"at most"),
+            ("qkv_attention", [ctypes.byref(sunk)], 1024, b"heads with sinks, at most"),
             ("qkv_step_begin", [cache.step()._handle, many.lens_kv, many.lens_kv, ctypes.c_int64(1 << 40)], 1024, b"sequences, 0 to"),
             ("qkv_sequence_len", [cache.sequence()._handle, None], 1024, b"NULL"),
         ]:

@@ -50,8 +50,12 @@ type Stats struct {
 	Drafted, Kept int // tokens of drafts, and those that the model agreed with
 }
 
-// NewEngine returns an Engine with an empty cache. The error is that of the library.
+// NewEngine returns an Engine with an empty cache. The error is that of the library, or says that
+// PromptTokens is below 0.
 func NewEngine(m *Model, cfg EngineConfig) (*Engine, error) {
+	if cfg.PromptTokens < 0 {
+		return nil, fmt.Errorf("model: PromptTokens is %d, at least 0 are needed", cfg.PromptTokens)
+	}
 	layer := qkv.CacheLayer{
 		KVHeads: m.KVHeads, DimQK: m.Dim(), DimV: m.Dim(), KeyType: cfg.Type, ValueType: cfg.Type, HadamardK: cfg.Hadamard, HadamardV: cfg.Hadamard,
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -581,6 +582,9 @@ func TestWeights(t *testing.T) {
 // TestErrors: nothing has changed after an error.
 func TestErrors(t *testing.T) {
 	m, _ := newModel(t, qkv.Config{}, Small)
+	if _, err := NewEngine(m, EngineConfig{PageTokens: 16, Pages: 3, PromptTokens: -1}); err == nil || !strings.Contains(err.Error(), "PromptTokens is -1") {
+		t.Errorf("an engine of -1 tokens in a step: %v", err)
+	}
 	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 3})
 	a, b := e.NewText([]int32{1, 2, 3}, 20), e.NewText(randomTokens(30, m.Vocab, 1), 50)
 	draft := func(bad int32) Draft {
