@@ -44,11 +44,15 @@ func (r *reader) gptOSS(f *safetensors.File) {
 			of = []string{"down_proj"}
 		}
 		var all func(first int) stored // of the first, or of the second
+		var size []int                 // experts, and rows of each
 		switch suffix {
 		case "": // stands for itself and its bias
 			t := f.Tensor(name)
 			if len(t.Shape) != 3 || t.Shape[2]%len(of) != 0 {
 				r.fail("tensor %q is %v, [experts, in, out] with a multiple of %d is needed", name, t.Shape, len(of))
+			}
+			if r.err == nil {
+				size = []int{t.Shape[0], t.Shape[2]}
 			}
 			all = func(first int) stored { return &transposed{t, first, len(of)} }
 		case "_blocks": // and for their scales
@@ -59,6 +63,9 @@ func (r *reader) gptOSS(f *safetensors.File) {
 			if s != nil && (b.Type != "U8" || s.Type != "U8" || len(b.Shape) != 4 || b.Shape[3] != 16 || !slices.Equal(b.Shape[:3], s.Shape) || b.Shape[1]%len(of) != 0) {
 				r.fail("tensor %q is %s %v and its scales are %s %v, blocks U8 [experts, rows, columns/32, 16] with U8 [experts, rows, columns/32] are needed",
 					name, b.Type, b.Shape, s.Type, s.Shape)
+			}
+			if r.err == nil {
+				size = b.Shape[:2]
 			}
 			all = func(first int) stored { return &mxfp4{b, s, first, len(of)} }
 		case "_scales":
@@ -77,8 +84,8 @@ func (r *reader) gptOSS(f *safetensors.File) {
 		if all == nil {
 			continue
 		}
-		if _, cols := bias.Size(); cols%len(of) != 0 {
-			r.fail("tensor %q is %v, an even number of columns is needed", bias.Name, bias.Shape)
+		if !slices.Equal(bias.Shape, size) {
+			r.fail("tensor %q is %v, and %q is %v: a bias [experts, rows] of each row is needed", bias.Name, bias.Shape, name, f.Tensor(name).Shape)
 		}
 		for i, x := range of {
 			weight, added := prefix+x+".weight", prefix+x+".bias"
