@@ -272,13 +272,13 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 func (m *weigher) byKey(set *kernel.Set, v *keyRows, off []int, groups, behind int, dst *float32) {
 	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], 0
 	for _, o := range off {
-		row, halves := unsafe.Add(base, o), m.halves[n:][:groups]
-		for len(halves) >= 4 {
-			halves[0], halves[1] = *(*uint16)(row), *(*uint16)(unsafe.Add(row, unit))
-			halves[2], halves[3] = *(*uint16)(unsafe.Add(row, 2*unit)), *(*uint16)(unsafe.Add(row, 3*unit))
-			row, halves = unsafe.Add(row, 4*unit), halves[4:]
+		row, halves, i := unsafe.Add(base, o), m.halves[n:][:groups], 0
+		for ; i+4 <= groups; i += 4 {
+			four, at := halves[i:i+4], i*unit
+			four[0], four[1] = *(*uint16)(unsafe.Add(row, at)), *(*uint16)(unsafe.Add(row, at+unit))
+			four[2], four[3] = *(*uint16)(unsafe.Add(row, at+2*unit)), *(*uint16)(unsafe.Add(row, at+3*unit))
 		}
-		for i := range halves {
+		for ; i < groups; i++ {
 			halves[i] = *(*uint16)(unsafe.Add(row, i*unit))
 		}
 		n += groups
