@@ -47,13 +47,7 @@ func (s *shares) take(run int) int {
 		}
 	}
 	for {
-		var from *share
-		most := 0
-		for i := range s.runs {
-			if first, end := s.runs[i].items(); end-first > most {
-				from, most = &s.runs[i], end-first
-			}
-		}
+		from := s.longest()
 		if from == nil {
 			return -1
 		}
@@ -64,16 +58,27 @@ func (s *shares) take(run int) int {
 	}
 }
 
+// longest returns the run that has most items left, or nil if none is left.
+func (s *shares) longest() *share {
+	var from *share
+	most := 0
+	for i := range s.runs {
+		if first, end := s.runs[i].items(); end-first > most {
+			from, most = &s.runs[i], end-first
+		}
+	}
+	return from
+}
+
 // next returns the item that take most likely returns, and one that may not exist if it returns none.
 func (s *shares) next(run int) int {
 	first, end := s.runs[run].items()
 	if first < end {
 		return first
 	}
-	for i := range s.runs {
-		if first, end := s.runs[i].items(); first < end {
-			return end - 1
-		}
+	if from := s.longest(); from != nil {
+		_, end = from.items()
+		return end - 1
 	}
 	return first
 }

@@ -30,7 +30,7 @@ func TestSharesOrder(t *testing.T) {
 			if i < 0 {
 				break
 			}
-			if next < 0 || len(got) < c.items/c.workers && next != i {
+			if next != i {
 				t.Errorf("%d items, %d workers: %d was likely, %d came", c.items, c.workers, next, i)
 			}
 			got = append(got, i)
