@@ -221,6 +221,7 @@ func TestPromptCache(t *testing.T) {
 		{whole, []string{"-hadamard"}, " is of another model, or of other options"},
 		{whole, []string{"-key-mean", "main.go"}, " is of another model, or of other options"},
 		{whole[:43], nil, " is no file of -prompt-cache"},
+		{slices.Concat(whole[:40], []byte("\xff\xff\xff\xff"), whole[44:]), nil, " says 4294967295 tokens, the model reads "},
 		{[]byte(strings.Repeat("qkvtext", 9)), nil, " is no file of -prompt-cache"},
 		{whole[:len(whole)-1], nil, "unexpected EOF"},
 		{damaged, nil, "checksum"},

@@ -18,8 +18,9 @@ import (
 
 // A promptCache is a file with a text, and what the cache has of it: this header, then what [model.Text.Save] writes.
 type promptCache struct {
-	path string
-	head savedHeader // of this model with these options
+	path    string
+	context int         // tokens that the model reads
+	head    savedHeader // of this model with these options
 }
 
 // A savedHeader is what a file begins with, in little-endian order.
@@ -55,7 +56,7 @@ func newPromptCache(o options, m *file) (*promptCache, error) {
 			return nil, err
 		}
 	}
-	c := &promptCache{path: o.promptCache, head: savedHeader{Magic: [8]byte([]byte("qkvtext\x01"))}}
+	c := &promptCache{path: o.promptCache, context: m.Context, head: savedHeader{Magic: [8]byte([]byte("qkvtext\x01"))}}
 	h.Sum(c.head.Of[:0])
 	return c, nil
 }
@@ -78,6 +79,8 @@ func (c *promptCache) open() (tokens int, r *os.File, err error) {
 		err = fmt.Errorf("%s is no file of -prompt-cache", c.path)
 	case head.Of != c.head.Of:
 		err = fmt.Errorf("%s is of another model, or of other options: -class, -kv, -hadamard, -key-mean, -integer-values, -context", c.path)
+	case int64(head.Tokens) > int64(c.context): // before the cache has room for them
+		err = fmt.Errorf("%s says %d tokens, the model reads %d", c.path, head.Tokens, c.context)
 	}
 	if err != nil {
 		f.Close()
