@@ -65,6 +65,7 @@ func Presets() []Preset {
 			Works: works(
 				"h=12,sq=128,d=64",
 				"h=12,sq=1024,d=64",
+				"h=12,sq=1024,d=64,layout=bshd",
 				"h=32,sq=512,d=128",
 				"h=32,hkv=8,sq=512,d=128,mask=causal",
 				"h=8,sq=2048,d=128",
