@@ -65,9 +65,8 @@ func Presets() []Preset {
 			Works: works(
 				"h=12,sq=128,d=64",
 				"h=12,sq=1024,d=64",
-				"h=12,sq=1024,d=64,layout=bshd",
 				"h=32,sq=512,d=128",
-				"h=32,hkv=8,sq=512,d=128,mask=causal",
+				"h=32,hkv=8,sq=512,d=128,mask=causal,layout=bshd",
 				"h=8,sq=2048,d=128",
 				"h=32,hkv=8,sq=2048,d=128,mask=causal",
 				"m=1,n=4096,k=4096",
