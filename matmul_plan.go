@@ -86,7 +86,7 @@ func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 	if t.CopyX && !t.Rounded {
 		plan.Why = append(plan.Why, "rows of x are copied, some terms of each at a time: what an item reads of them does not fit the second-level cache")
 	}
-	plan.Why = append(plan.Why, fmt.Sprintf("%d of at most %s: %s", plan.Workers, counted(e.Workers(), "worker"), t.WorkersWhy))
+	plan.Why = append(plan.Why, e.workersWhy(plan.Workers, t.WorkersWhy))
 	return plan, nil
 }
 

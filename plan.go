@@ -116,9 +116,17 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 		plan.Why = append(plan.Why, "decoding reads "+s.OrderWhy)
 	}
 	plan.Why = append(plan.Why,
-		fmt.Sprintf("%d of at most %s: %s", s.Workers, counted(e.Workers(), "worker"), s.WorkersWhy),
+		e.workersWhy(s.Workers, s.WorkersWhy),
 	)
 	return plan
+}
+
+// workersWhy says how many workers a call has, and why.
+func (e *Engine) workersWhy(n int, why string) string {
+	if e.workers == 0 && why == tile.AskedFor {
+		why = "as many as GOMAXPROCS, since Config.Workers is 0"
+	}
+	return fmt.Sprintf("%d of at most %s: %s", n, counted(e.Workers(), "worker"), why)
 }
 
 // classWhy says what the class of p does, "" of class Float32.

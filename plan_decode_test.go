@@ -1,6 +1,8 @@
 package qkv_test
 
 import (
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,5 +96,32 @@ func TestExplainDivided(t *testing.T) {
 	})
 	if err != nil || plan.Decode < 2 || strings.Contains(plan.String(), "decoding reads") {
 		t.Errorf("%v, %v, want several items that are not decoded", plan, err)
+	}
+}
+
+// TestExplainWorkers: a plan says that workers were asked for, or that they are those of GOMAXPROCS.
+func TestExplainWorkers(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	const seq = 512
+	x := make([]float32, 8*seq*64)
+	for workers, want := range map[int]string{
+		0: "3 of at most 3 workers: as many as GOMAXPROCS, since Config.Workers is 0",
+		1: "1 of at most 1 worker: what was asked for",
+		2: "2 of at most 2 workers: what was asked for",
+	} {
+		e := newAttention(t, qkv.Config{Workers: workers})
+		v := qkv.BHSD(x, 1, 8, seq, 64)
+		attention, err := e.Explain(&qkv.Call{Q: v, K: v, V: v, Out: qkv.BHSD(make([]float32, len(x)), 1, 8, seq, 64)})
+		product, err2 := e.ExplainMatMul(&qkv.Product{
+			X: qkv.RowMajor(x, seq, seq), W: qkv.RowMajor(x, seq, seq), Y: qkv.RowMajor(make([]float32, seq*seq), seq, seq),
+		})
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		for what, why := range map[string][]string{"attention": attention.Why, "product": product.Why} {
+			if !slices.Contains(why, want) {
+				t.Errorf("%s of %d workers: why %q, want %q", what, workers, why, want)
+			}
+		}
 	}
 }

@@ -388,7 +388,7 @@ func productWorkers(rows, depth, columns, workers int) (n int, why string) {
 	most = min(most, max(1, math.Sqrt(work/startWork)))
 	switch {
 	case workers == 1 || float64(workers) <= most:
-		return workers, "what was asked for"
+		return workers, AskedFor
 	case rows < decodeWork:
 		return max(1, int(most)), "more would not pay for so few weights to read"
 	}

@@ -62,6 +62,9 @@ type Schedule struct {
 	section          int     // KV heads whose keys and values stay in the last-level cache together
 }
 
+// AskedFor is why there are as many workers as a caller asks for.
+const AskedFor = "what was asked for"
+
 // Rows is the number of query rows in a full block.
 func (s *Schedule) Rows() int { return s.Lanes * s.LaneGroups }
 
@@ -75,7 +78,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		return s
 	}
 	rows := p.rows()
-	s.WorkersWhy = "what was asked for"
+	s.WorkersWhy = AskedFor
 	if workers > 1 {
 		work := 2 * p.estimate() * float64(p.DimQK+p.DimV)
 		if e.canDecode(p) {
