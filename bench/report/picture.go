@@ -23,7 +23,24 @@ func (r *Report) figures() []figure {
 	return slices.Concat(r.roofline(), r.lengths(), r.decode(), r.scaling(), r.peers(), r.machines())
 }
 
-// Plots returns the names of the plots that the records have data for.
+// A PlotKind is a kind of plots.
+type PlotKind struct {
+	Name  string // of its plots, with what they are of in capitals
+	About string // what they draw
+}
+
+// PlotKinds are the kinds of plots that records may have data for.
+var PlotKinds = [...]PlotKind{
+	{"roofline-WORKERS", "every run under the ceilings of the machine"},
+	{"lengths-WORK-WORKERS", "rates over sequence length, as lengths-d=64-causal-1"},
+	{"decode-WORKERS", "how fast keys and values of each type are read"},
+	{"scaling", "rates over the number of workers"},
+	{"peers-WORKERS", "times of other systems beside qkv's"},
+	{"records-WORKERS", "times of several records beside the first's"},
+}
+
+// Plots returns the names of the plots that the records have data for. Of several records, those of rooflines and peers
+// end in the name of the record, too.
 func (r *Report) Plots() []string {
 	var names []string
 	for _, f := range r.figures() {

@@ -87,6 +87,21 @@ func TestPlots(t *testing.T) {
 			t.Errorf("two records have %v, without %s", both, name)
 		}
 	}
+	of := make(map[string]int)
+	for _, name := range both {
+		kind, _, _ := strings.Cut(name, "-")
+		of[kind]++
+	}
+	for _, k := range PlotKinds {
+		kind, _, _ := strings.Cut(k.Name, "-")
+		if of[kind] == 0 {
+			t.Errorf("two records have %v, none a %s", both, k.Name)
+		}
+		delete(of, kind)
+	}
+	if len(of) > 0 {
+		t.Errorf("PlotKinds lacks %v", of)
+	}
 	// What a record lacks is left out.
 	d := document("x", 1)
 	d.Runs = d.Runs[:1]

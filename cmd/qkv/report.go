@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,11 @@ func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) erro
 	f := flag.NewFlagSet("report", flag.ContinueOnError)
 	out := f.String("o", "", "write to `FILE` (default, for md: standard output)")
 	format := f.String("format", "", "write a `FORMAT`: html, one page that needs nothing else; md, tables; svg or png,\npictures (default: by the name of the file)")
-	plot := f.String("plot", "", "of svg and png: draw the plot of that `NAME` only")
+	var kinds strings.Builder
+	for _, k := range report.PlotKinds {
+		fmt.Fprintf(&kinds, "\n  %-20s %s", k.Name, k.About)
+	}
+	plot := f.String("plot", "", "of svg and png: draw the plot of that `NAME` only, which the records have data for; of several\nrecords, rooflines and peers end in the name of one:"+kinds.String())
 	files, err := parseArgs(f, args, reportSynopsis, stdout)
 	if err != nil {
 		return err

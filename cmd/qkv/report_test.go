@@ -5,7 +5,25 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv/bench/report"
 )
+
+// TestReportPlots: the usage says which plots there may be, and an error which there are.
+func TestReportPlots(t *testing.T) {
+	_, usage, _ := qkvRun("report", "-h")
+	for _, k := range report.PlotKinds {
+		if !strings.Contains(usage, k.Name) {
+			t.Errorf("the usage lacks %s:\n%s", k.Name, usage)
+		}
+	}
+	dir := t.TempDir()
+	a, b := record(t, dir, "a.json", "x", 0.1), record(t, dir, "b.json", "y", 0.2)
+	code, _, errs := qkvRun("report", "-plot", "records-4", "-o", filepath.Join(dir, "r.svg"), a, b)
+	if want := `there is no plot "records-4", the records have data for records-3`; code != exitFailed || !strings.Contains(errs, want) {
+		t.Errorf("exit code %d, stderr %q, want %q", code, errs, want)
+	}
+}
 
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
