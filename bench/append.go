@@ -25,7 +25,7 @@ func ParseAppend(text string) (Append, error) {
 		if key != "kv" {
 			return false, nil
 		}
-		e, err := parseElem(value)
+		e, err := ParseElem(value)
 		a.KV.K, a.KV.V = e, e
 		return true, err
 	})

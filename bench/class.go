@@ -12,8 +12,8 @@ import (
 // className returns the name of a class in the text of a work.
 func className(c qkv.Precision) string { return strings.ToLower(c.String()) }
 
-// parseClass reads the name of a class.
-func parseClass(name string) (qkv.Precision, error) {
+// ParseClass reads the name of a numerical class, as int8.
+func ParseClass(name string) (qkv.Precision, error) {
 	var names []string
 	for _, c := range kernel.Precisions() {
 		if c := qkv.Precision(c); className(c) == name {

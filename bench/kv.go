@@ -15,7 +15,8 @@ type KV struct {
 	Cache CacheKind // that holds them
 }
 
-func parseElem(text string) (kernel.Elem, error) {
+// ParseElem reads the name of a type of keys and values, as float16.
+func ParseElem(text string) (kernel.Elem, error) {
 	e, ok := kernel.ElemNamed(text)
 	if !ok {
 		var names []string
@@ -34,7 +35,7 @@ func elemOption(key string, k, v bool) option {
 	return option{
 		key: key,
 		parse: func(s *Shape, text string) error {
-			e, err := parseElem(text)
+			e, err := ParseElem(text)
 			if k {
 				s.KV.K = e
 			}

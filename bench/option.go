@@ -34,7 +34,7 @@ var options = []option{
 	elemOption("v", false, true),
 	newOption("page", func(s *Shape) *int { return &s.KV.Page }, parseCount, formatCount),
 	newOption("cache", func(s *Shape) *CacheKind { return &s.KV.Cache }, parseCache, CacheKind.String),
-	newOption("class", func(s *Shape) *qkv.Precision { return &s.Precision }, parseClass, formatClass),
+	newOption("class", func(s *Shape) *qkv.Precision { return &s.Precision }, ParseClass, formatClass),
 	newOption("values", func(s *Shape) *bool { return &s.IntegerValues }, parseIntegers, formatIntegers),
 	newOption("layout", func(s *Shape) *Layout { return &s.Layout }, parseLayout, Layout.String),
 }

@@ -35,7 +35,7 @@ func ParseProduct(text string) (Product, error) {
 			p.InPlace = true
 			return true, p.parseWeights(value)
 		case "class":
-			p.Precision, err = parseClass(value)
+			p.Precision, err = ParseClass(value)
 			return true, err
 		}
 		return false, nil

@@ -28,14 +28,16 @@ func (v *viewFlags) read(ctx context.Context) (*headProbs, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &headProbs{flags: v, engine: engine, q: q.data, k: k.data}
+	p := &headProbs{flags: v, engine: engine}
 	c := &p.call
 	if c.Q, err = operand("q", v.q, q, q, v.layout); err != nil {
 		return nil, err
 	}
-	if c.K, err = operand("k", v.k, k, q, v.layout); err != nil {
+	p.q = partOf(q.data, q.dims, v.layout)
+	if p.k, p.scales, err = v.class.operand("k", v.k, k, q, v.layout); err != nil {
 		return nil, err
 	}
+	c.K, c.KScale, c.Precision = p.k.all, p.scales.all, v.class.class
 	if c.Mask, err = v.mask.read(); err != nil {
 		return nil, err
 	}
@@ -101,10 +103,10 @@ func count(n int, one, more string) string {
 // headProbs computes the probabilities of one head at a time, since those of all may not
 // fit in memory.
 type headProbs struct {
-	flags  *viewFlags
-	engine *qkv.Engine
-	q, k   []float32
-	call   qkv.Call // of all heads; its values are nothing
+	flags        *viewFlags
+	engine       *qkv.Engine
+	q, k, scales part
+	call         qkv.Call // of all heads; its values are nothing
 
 	probs, scores []float32 // [seqQ, seqKV]
 	out           []float32 // [seqQ]
@@ -140,13 +142,9 @@ func (p *headProbs) of(ctx context.Context, head int) ([]float32, error) {
 		p.out = make([]float32, queries)
 	}
 	batch := p.flags.batch
-	one := func(data []float32, all qkv.View, head int) qkv.View {
-		shape, stride := all.Shape(), all.Strides()
-		return qkv.Strided(data, batch*stride[0]+head*stride[1], [4]int{1, 1, shape[2], shape[3]}, stride)
-	}
 	c := p.call
-	c.Q = one(p.q, c.Q, head)
-	c.K = one(p.k, c.K, head/(heads/c.K.Shape()[1]))
+	kvHead := head / (heads / c.K.Shape()[1])
+	c.Q, c.K, c.KScale = p.q.head(batch, head), p.k.head(batch, kvHead), p.scales.head(batch, kvHead)
 	c.V = nothing(1, 1, keys)
 	c.Out = qkv.BHSD(p.out, 1, 1, queries, 1)
 	if c.ALiBi != nil {

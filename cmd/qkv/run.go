@@ -17,7 +17,7 @@ const runSynopsis = `qkv run -q Q.npy -k K.npy -v V.npy -o OUT.npy [flags]
 Q, K and V are all of the same rank: [seq, dim], [heads, seq, dim] or
 [batch, heads, seq, dim]; with -layout bshd [seq, heads, dim] and [batch, seq, heads, dim].
 They may be float32, float64 or float16, in any byte order and order of the axes, and are
-computed with in float32, which is what is written.
+computed with in float32, which is what is written, or as -class and -kv say.
 K and V may have fewer heads, in a number that divides Q's. OUT has the rank and the
 layout of Q. LSE, the log-sum-exp of the scores, is [batch, heads, seq], less the axes
 that Q lacks. A score goes through -scale, -softcap, -alibi, -bias and the masks in this
@@ -31,6 +31,7 @@ type runFlags struct {
 	explain           bool
 	mask              maskFlags
 	values            valueFlags
+	class             classFlags
 }
 
 func (r *runFlags) parse(args []string, stdout io.Writer) error {
@@ -46,6 +47,7 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	f.BoolVar(&r.explain, "explain", false, "say what runs, and why")
 	r.mask.register(f)
 	r.values.register(f)
+	r.class.registerValues(f)
 	if err := parseFlags(f, args, runSynopsis, stdout); err != nil {
 		return err
 	}
@@ -65,6 +67,9 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 		return err
 	}
 	if err := r.mask.check(r.values.alibi != ""); err != nil {
+		return err
+	}
+	if err := r.class.check(); err != nil {
 		return err
 	}
 	return checkKernelFlag(r.kernel)
@@ -110,22 +115,26 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return err
 	}
 
-	var c qkv.Call
+	c := qkv.Call{Precision: r.class.class, IntegerValues: r.class.integerValues}
 	if c.Mask, err = r.mask.read(); err != nil {
 		return err
 	}
 	if err := r.values.read(&c); err != nil {
 		return err
 	}
+	if c.Q, err = operand("q", r.q, q, q, r.layout); err != nil {
+		return err
+	}
 	for _, t := range []struct {
-		name string
-		path string
-		a    *array
-		view *qkv.View
-	}{{"q", r.q, &q, &c.Q}, {"k", r.k, &k, &c.K}, {"v", r.v, &v, &c.V}} {
-		if *t.view, err = operand(t.name, t.path, *t.a, q, r.layout); err != nil {
+		name, path   string
+		a            *array
+		view, scales *qkv.View
+	}{{"k", r.k, &k, &c.K, &c.KScale}, {"v", r.v, &v, &c.V, &c.VScale}} {
+		rows, scales, err := r.class.operand(t.name, t.path, *t.a, q, r.layout)
+		if err != nil {
 			return err
 		}
+		*t.view, *t.scales = rows.all, scales.all
 	}
 	out := array{dims: append([]int(nil), q.dims...)}
 	out.dims[len(out.dims)-1] = c.V.Shape()[3]
@@ -182,14 +191,17 @@ func operand(name, path string, a, q array, layout string) (qkv.View, error) {
 }
 
 // view returns the view of an array of rank 2 to 4 that the layout says.
-func view(a array, layout string) qkv.View {
+func view(a array, layout string) qkv.View { return viewOf(a.data, a.dims, layout) }
+
+// viewOf is view of elements of any type.
+func viewOf[T qkv.Element](data []T, dims []int, layout string) qkv.View {
 	d := [4]int{1, 1, 1, 1}
-	copy(d[4-len(a.dims):], a.dims)
+	copy(d[4-len(dims):], dims)
 	if layout == "bshd" {
-		if len(a.dims) == 2 { // [seq, dim]: the axis left out is the heads
+		if len(dims) == 2 { // [seq, dim]: the axis left out is the heads
 			d[1], d[2] = d[2], d[1]
 		}
-		return qkv.BSHD(a.data, d[0], d[1], d[2], d[3])
+		return qkv.BSHD(data, d[0], d[1], d[2], d[3])
 	}
-	return qkv.BHSD(a.data, d[0], d[1], d[2], d[3])
+	return qkv.BHSD(data, d[0], d[1], d[2], d[3])
 }

@@ -38,6 +38,7 @@ type viewFlags struct {
 	log, logGiven        bool
 	mask                 maskFlags
 	values               valueFlags
+	class                classFlags
 }
 
 func (v *viewFlags) parse(args []string, stdout io.Writer) error {
@@ -57,6 +58,7 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 	f.IntVar(&v.workers, "workers", 0, "compute on at most `N` processors, 0 for all")
 	v.mask.register(f)
 	v.values.register(f)
+	v.class.register(f)
 	others, err := parseArgs(f, args, viewSynopsis, stdout)
 	if err != nil {
 		return err
