@@ -7,6 +7,9 @@
     venv/bin/python reference.py tiny > model/testdata/tiny.json
     venv/bin/python reference.py perplexity LLAMA NAME THREADS
     venv/bin/python reference.py speed LLAMA FILE THREADS WORKS [FLASH]
+    venv/bin/python reference.py quantize LLAMA FILE TYPE OUT
+    venv/bin/python reference.py continue LLAMA FILE PROMPT [TOKENS]
+    venv/bin/python reference.py random FILE OUT
 
 LLAMA is the folder with llama.cpp's libraries, which bench/peers/setup puts below
 bench/peers/lib/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64. Models are where fetch puts them.
@@ -17,6 +20,12 @@ logits      a forward pass in float64, in numpy, of the values that the gguf pac
             much llama.cpp's are off, on stderr
 tiny        the same of testdata/tiny.gguf and testdata/tiny.safetensors
 speed       llama.cpp's, in the works of llama -speed; FLASH is auto, on or off
+quantize    writes a model in another type, as llama.cpp's llama-quantize does: F32, F16, BF16, Q8_0, Q4_0,
+            Q4_1, Q4_K_M, Q5_K_M or Q6_K. Where rows are no whole blocks of 256, another type takes the place of
+            K-quants, and output matrices have types of more bits, as in published files
+continue    prints the most likely tokens that follow a prompt, by llama.cpp
+random      writes a Llama of random weights in F16, 16 layers, 1,024 wide, whose rows are whole blocks of all
+            types, with the tokenizer of FILE
 perplexity  llama.cpp's, of testdata/text.txt in parts of 512 tokens, as llama -perplexity has it
 """
 
@@ -52,10 +61,10 @@ class Batch(C.Structure):
     ]
 
 
-class Llama:
-    """A model in llama.cpp."""
+class Library:
+    """llama.cpp."""
 
-    def __init__(self, lib, file):
+    def __init__(self, lib):
         C.CDLL(lib + "/libggml-base.so", mode=C.RTLD_GLOBAL)
         ggml = C.CDLL(glob.glob(lib + "/libggml.*so*")[0], mode=C.RTLD_GLOBAL)
         self.lib = C.CDLL(glob.glob(lib + "/libllama.*so*")[0], mode=C.RTLD_GLOBAL)
@@ -64,15 +73,22 @@ class Llama:
         load = ggml.ggml_backend_load_all_from_path
         load.argtypes, load.restype = [C.c_char_p], None
         load(lib.encode())
-        params = self.f("llama_model_default_params", Params)()
-        self.model = self.f("llama_model_load_from_file", C.c_void_p, C.c_char_p, Params)(file.encode(), params)
-        self.vocab = self.f("llama_model_get_vocab", C.c_void_p, C.c_void_p)(self.model)
-        self.size = self.f("llama_vocab_n_tokens", C.c_int32, C.c_void_p)(self.vocab)
 
     def f(self, name, result, *args):
         f = getattr(self.lib, name)
         f.restype, f.argtypes = result, args
         return f
+
+
+class Llama(Library):
+    """A model in llama.cpp."""
+
+    def __init__(self, lib, file):
+        super().__init__(lib)
+        params = self.f("llama_model_default_params", Params)()
+        self.model = self.f("llama_model_load_from_file", C.c_void_p, C.c_char_p, Params)(file.encode(), params)
+        self.vocab = self.f("llama_model_get_vocab", C.c_void_p, C.c_void_p)(self.model)
+        self.size = self.f("llama_vocab_n_tokens", C.c_int32, C.c_void_p)(self.vocab)
 
     def tokens(self, text, special):
         data = text.encode()
@@ -89,8 +105,11 @@ class Llama:
         params.words[0], params.words[1], params.words[2] = size, batch, min(batch, 512) if size > batch else batch
         params.words[13] = flash % 2**32
         context = self.f("llama_init_from_model", C.c_void_p, C.c_void_p, Params)(self.model, params)
-        self.f("llama_set_n_threads", None, C.c_void_p, C.c_int32, C.c_int32)(context, threads, threads)
+        self.threads(context, threads)
         return context
+
+    def threads(self, context, n):
+        self.f("llama_set_n_threads", None, C.c_void_p, C.c_int32, C.c_int32)(context, n, n)
 
     def decode(self, context, tokens, at, all):
         """Reads tokens from a position on, and has logits for all or the last."""
@@ -311,17 +330,99 @@ def speed(lib, file, threads, works, flash="auto"):
             for at in range(begin, end, step):
                 m.decode(context, ids[at : min(at + step, end)], at, False)
 
-        read(0, behind, 512)
+        def fill():  # with all processors, since this is not timed
+            m.threads(context, os.cpu_count())
+            read(0, behind, 512)
+            m.threads(context, int(threads))
+
+        fill()
         best, rounds, start = math.inf, 0, time.monotonic()
         while rounds < 3 or rounds < 20 and time.monotonic() - start < 3:
             if not remove(memory, 0, behind, -1):  # of a model with windows, which has lost some
                 m.f("llama_memory_clear", None, C.c_void_p, C.c_bool)(memory, True)
-                read(0, behind, 512)
+                fill()
             begin = time.monotonic()
             read(behind, behind + tokens, 512 if prompt else 1)
             best, rounds = min(best, time.monotonic() - begin), rounds + 1
         m.f("llama_free", None, C.c_void_p)(context)
         print(f"{work:12} {tokens / best:9.1f} tokens/s", flush=True)
+
+
+# The numbers of llama_ftype.
+KINDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "BF16": 32}
+
+
+def quantize(lib, file, kind, out):
+    """The parameters begin with four numbers: the threads, the kind, and the types of the output and the embedding,
+    where the count of types means that the kind chooses. Then come bytes: whether quantised tensors may be quantised
+    again, whether the output is quantised, whether all is copied, whether all have one type."""
+    m = Library(lib)
+    params = m.f("llama_model_quantize_default_params", Params)()
+    words, flags = params.words, C.cast(C.byref(params), C.POINTER(C.c_uint8))
+    if words[0] != 0 or words[2] != words[3] or not 30 < words[2] < 100 or flags[16:20] != [0, 1, 0, 0]:
+        sys.exit("the parameters of this version of llama.cpp have another layout")
+    words[1], flags[16] = KINDS[kind], 1
+    code = m.f("llama_model_quantize", C.c_uint32, C.c_char_p, C.c_char_p, C.POINTER(Params))(file.encode(), out.encode(), C.byref(params))
+    if code != 0:
+        sys.exit(f"{file} cannot be written as {kind}: llama.cpp returns {code}")
+
+
+def continuation(lib, file, prompt, tokens="24"):
+    import numpy as np
+
+    m = Llama(lib, file)
+    ids, n = m.tokens(prompt, True), int(tokens)
+    context = m.context(len(ids) + n, 512, os.cpu_count())
+    get = m.f("llama_get_logits_ith", C.POINTER(C.c_float), C.c_void_p, C.c_int32)
+    piece = m.f("llama_token_to_piece", C.c_int32, C.c_void_p, C.c_int32, C.c_char_p, C.c_int32, C.c_int32, C.c_bool)
+    text, new = b"", ids
+    for at in range(n):
+        m.decode(context, new, len(ids) + at - len(new) if at else 0, False)
+        new = [int(np.ctypeslib.as_array(get(context, -1), (m.size,)).argmax())]
+        buf = C.create_string_buffer(256)
+        size = piece(m.vocab, new[0], buf, len(buf), 0, True)
+        text += buf.raw[: max(0, size)]
+    print(prompt + text.decode(errors="replace"))
+
+
+def random_model(file, out):
+    import numpy as np
+    from gguf import GGUFReader, GGUFWriter
+
+    layers, width, heads, kv_heads, ffn, context = 16, 1024, 16, 8, 3072, 8192
+    reader, w = GGUFReader(file), GGUFWriter(out, "llama")
+    for name, field in reader.fields.items():
+        if name.startswith("tokenizer."):
+            kind = field.types[0]
+            w.add_key_value(name, field.contents(), kind, sub_type=field.types[-1] if len(field.types) > 1 else None)
+    vocab = len(reader.fields["tokenizer.ggml.tokens"].data)
+    for f, x in (
+        (w.add_block_count, layers), (w.add_embedding_length, width), (w.add_head_count, heads), (w.add_head_count_kv, kv_heads),
+        (w.add_feed_forward_length, ffn), (w.add_context_length, context), (w.add_layer_norm_rms_eps, 1e-5), (w.add_vocab_size, vocab),
+        (w.add_rope_dimension_count, width // heads), (w.add_file_type, KINDS["F16"]),
+    ):
+        f(x)
+    r = np.random.default_rng(1)
+
+    def matrix(name, rows, cols):
+        w.add_tensor(name + ".weight", (r.standard_normal((rows, cols), np.float32) / math.sqrt(cols)).astype(np.float16))
+
+    def norm(name):
+        w.add_tensor(name + ".weight", np.ones(width, np.float32))
+
+    matrix("token_embd", vocab, width)
+    norm("output_norm")
+    kv = kv_heads * (width // heads)
+    for i in range(layers):
+        b = f"blk.{i}."
+        norm(b + "attn_norm"), norm(b + "ffn_norm")
+        for name, rows, cols in (
+            ("attn_q", width, width), ("attn_k", kv, width), ("attn_v", kv, width), ("attn_output", width, width),
+            ("ffn_gate", ffn, width), ("ffn_up", ffn, width), ("ffn_down", width, ffn),
+        ):
+            matrix(b + name, rows, cols)
+    w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file()
+    w.close()
 
 
 def perplexity(lib, name, threads):
@@ -342,7 +443,10 @@ def perplexity(lib, name, threads):
 
 
 if __name__ == "__main__":
-    commands = {"tokens": tokens, "logits": logits, "tiny": tiny, "perplexity": perplexity, "speed": speed}
+    commands = {
+        "tokens": tokens, "logits": logits, "tiny": tiny, "perplexity": perplexity, "speed": speed, "quantize": quantize,
+        "continue": continuation, "random": random_model,
+    }
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])
