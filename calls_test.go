@@ -110,6 +110,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Quantize:             func(a *kernel.QuantizeArgs) { w.note("Quantize", a.Work()) },
 		UnpackInt8:           func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
 		MultiplyInt8:         func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
+		MultiplyRowInt8:      func(a *kernel.MultiplyRowInt8Args) { w.note("MultiplyRowInt8", a.Work()) },
 		ConvertInt8:          func(a *kernel.ConvertInt8Args) { w.note("ConvertInt8", a.Work()) },
 		PackWeights:          func(a *kernel.PackWeightsArgs) { w.note("PackWeights", a.Work()) },
 		PackInt8:             func(a *kernel.PackInt8Args) { w.note("PackInt8", a.Work()) },
@@ -186,6 +187,11 @@ func TestWorkOfCalls(t *testing.T) {
 			set.PackWeights(&kernel.PackWeightsArgs{Depth: kernel.KC, Lanes: set.Lanes})
 			set.UnpackInt8(&kernel.UnpackInt8Args{Depth: kernel.KC, Lanes: set.Lanes, Codes: &wide[0]})
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
+			for _, panels := range []int{1, 3} {
+				set.MultiplyRowInt8(&kernel.MultiplyRowInt8Args{
+					X: &wide[0], Depth: 1 << 15, Type: kernel.WeightQ4_0, W: &wide[0], C: &far[0], Lanes: set.Lanes, Panels: panels,
+				})
+			}
 			for _, elem := range []kernel.Elem{kernel.Int8, kernel.Q4_0} {
 				set.ConvertInt8(&kernel.ConvertInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Rows: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0]})
 				set.TransposeInt8(&kernel.TransposeInt8Args{Src: unsafe.Pointer(&far[0]), Elem: elem, UnitStride: 18, Keys: kernel.KeyBlock, Dim: MaxDim, Dst: (*byte)(unsafe.Pointer(&far[0])), RowBytes: 208})

@@ -36,6 +36,7 @@ var avx512amxSet = kernel.Set{
 	PeakBFloat16FLOPs: 1536,
 	Int8Halves:        false,
 	AnyValues:         true,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
@@ -65,6 +66,7 @@ var avx512amxSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512AMX,
+	MultiplyRowInt8:      multiplyRowInt8AVX512VNNI,
 	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8AVX512,
@@ -103,6 +105,7 @@ var avx512bf16Set = kernel.Set{
 	PeakBFloat16FLOPs: 1536,
 	Int8Halves:        false,
 	AnyValues:         true,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
@@ -132,6 +135,7 @@ var avx512bf16Set = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
+	MultiplyRowInt8:      multiplyRowInt8AVX512VNNI,
 	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8AVX512,
@@ -170,6 +174,7 @@ var avx512vnniSet = kernel.Set{
 	PeakBFloat16FLOPs: 768,
 	Int8Halves:        false,
 	AnyValues:         true,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
@@ -199,6 +204,7 @@ var avx512vnniSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
+	MultiplyRowInt8:      multiplyRowInt8AVX512VNNI,
 	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512VNNI),
 	PackInt8:             packInt8AVX512,
@@ -236,6 +242,7 @@ var avx512Set = kernel.Set{
 	PeakBFloat16FLOPs: 768,
 	Int8Halves:        true,
 	AnyValues:         true,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
@@ -265,6 +272,7 @@ var avx512Set = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX512),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512,
+	MultiplyRowInt8:      multiplyRowInt8AVX512,
 	PackWeights:          packWeightsAVX512,
 	ConvertInt8:          convertInt8With(convertInt8AVX512),
 	PackInt8:             packInt8AVX512,
@@ -303,6 +311,7 @@ var avxvnniSet = kernel.Set{
 	PeakBFloat16FLOPs: 384,
 	Int8Halves:        false,
 	AnyValues:         false,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
@@ -332,6 +341,7 @@ var avxvnniSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVXVNNI),
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVXVNNI,
+	MultiplyRowInt8:      multiplyRowInt8AVXVNNI,
 	PackWeights:          packWeightsAVX2,
 	ConvertInt8:          convertInt8With(convertInt8AVXVNNI),
 	PackInt8:             packInt8AVX2,
@@ -369,6 +379,7 @@ var avx2Set = kernel.Set{
 	PeakBFloat16FLOPs: 384,
 	Int8Halves:        true,
 	AnyValues:         false,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
@@ -398,6 +409,7 @@ var avx2Set = kernel.Set{
 	Quantize:             quantizeWith(quantizeAVX2),
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVX2,
+	MultiplyRowInt8:      multiplyRowInt8AVX2,
 	PackWeights:          packWeightsAVX2,
 	ConvertInt8:          convertInt8With(convertInt8AVX2),
 	PackInt8:             packInt8AVX2,
@@ -452,6 +464,11 @@ func quantizeAVX512VNNI(a *kernel.QuantizeArgs)
 //
 //go:noescape
 func multiplyInt8AVX512VNNI(a *kernel.MultiplyInt8Args)
+
+// multiplyRowInt8AVX512VNNI is multiplyRowInt8Generic.
+//
+//go:noescape
+func multiplyRowInt8AVX512VNNI(a *kernel.MultiplyRowInt8Args)
 
 // convertInt8AVX512VNNI is convertInt8Generic where UnitStride is that of units without gaps.
 //
@@ -596,6 +613,11 @@ func unpackInt8AVX512(a *kernel.UnpackInt8Args)
 //go:noescape
 func multiplyInt8AVX512(a *kernel.MultiplyInt8Args)
 
+// multiplyRowInt8AVX512 is multiplyRowInt8Generic.
+//
+//go:noescape
+func multiplyRowInt8AVX512(a *kernel.MultiplyRowInt8Args)
+
 // packWeightsAVX512 is packWeightsGeneric.
 //
 //go:noescape
@@ -694,6 +716,11 @@ func quantizeAVXVNNI(a *kernel.QuantizeArgs)
 //
 //go:noescape
 func multiplyInt8AVXVNNI(a *kernel.MultiplyInt8Args)
+
+// multiplyRowInt8AVXVNNI is multiplyRowInt8Generic.
+//
+//go:noescape
+func multiplyRowInt8AVXVNNI(a *kernel.MultiplyRowInt8Args)
 
 // convertInt8AVXVNNI is convertInt8Generic where UnitStride is that of units without gaps.
 //
@@ -837,6 +864,11 @@ func unpackInt8AVX2(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8AVX2(a *kernel.MultiplyInt8Args)
+
+// multiplyRowInt8AVX2 is multiplyRowInt8Generic.
+//
+//go:noescape
+func multiplyRowInt8AVX2(a *kernel.MultiplyRowInt8Args)
 
 // packWeightsAVX2 is packWeightsGeneric.
 //

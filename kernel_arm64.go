@@ -30,6 +30,7 @@ var neondotSet = kernel.Set{
 	PeakBFloat16FLOPs: 192,
 	Int8Halves:        false,
 	AnyValues:         false,
+	WholePanels:       false,
 	SpreadsLanes:      false,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
@@ -59,6 +60,7 @@ var neondotSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeNEON),
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEONDOT,
+	MultiplyRowInt8:      multiplyRowInt8Generic,
 	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
@@ -96,6 +98,7 @@ var neonSet = kernel.Set{
 	PeakBFloat16FLOPs: 192,
 	Int8Halves:        false,
 	AnyValues:         false,
+	WholePanels:       false,
 	SpreadsLanes:      false,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
@@ -125,6 +128,7 @@ var neonSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeNEON),
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEON,
+	MultiplyRowInt8:      multiplyRowInt8Generic,
 	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,

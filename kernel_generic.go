@@ -21,6 +21,7 @@ var genericSet = kernel.Set{
 	PeakFLOPs:         2 * fp.ChainLanes,
 	PeakInt8Ops:       2 * int8PeakTerms,
 	PeakBFloat16FLOPs: 2 * fp.ChainLanes,
+	WholePanels:       true,
 	SpreadsLanes:      true,
 }.With(genericFuncs)
 
@@ -52,6 +53,7 @@ var genericFuncs = kernel.Funcs{
 	Quantize:             quantizeGeneric,
 	UnpackInt8:           unpackInt8Generic,
 	MultiplyInt8:         multiplyInt8Generic,
+	MultiplyRowInt8:      multiplyRowInt8Generic,
 	ConvertInt8:          convertInt8Generic,
 	PackWeights:          packWeightsGeneric,
 	PackInt8:             packInt8Generic,

@@ -175,6 +175,35 @@ func multiplyInt8Lane(a *kernel.MultiplyInt8Args, l int) {
 	}
 }
 
+func multiplyRowInt8Generic(a *kernel.MultiplyRowInt8Args) {
+	const blocks = kernel.KC / kernel.Int8Block
+	var scales [2 * blocks * kernel.MaxLanes]float32
+	var mins [blocks * kernel.MaxLanes]float32
+	form, w, size := a.Type.Int8(), unsafe.Pointer(a.W), kernel.Int8BlockBytes(a.Halves)
+	for p := range a.Panels {
+		m := kernel.MultiplyInt8Args{
+			Rows: 1, Halves: a.Halves, Table: form.Table, Groups: form.Scales.Groups(), Scales: &scales[0],
+			C: ptr.At(a.C, p*a.Lanes), Lanes: a.Lanes, Add: a.Add,
+		}
+		if a.Bias != nil {
+			m.Bias = ptr.At(a.Bias, p*a.Lanes)
+		}
+		if form.Scales.HasMins() {
+			m.Mins = &mins[0]
+		}
+		for k := 0; k < a.Depth; k += m.Depth {
+			m.X, m.W, m.Depth = (*byte)(unsafe.Add(unsafe.Pointer(a.X), k/kernel.Int8Block*size)), (*byte)(w), min(kernel.KC, a.Depth-k)
+			unpackInt8Generic(&kernel.UnpackInt8Args{
+				Kind: form.Scales, Src: (*byte)(unsafe.Add(w, form.ScalesAt(m.Depth, a.Lanes))), Depth: m.Depth, Lanes: a.Lanes,
+				Scales: &scales[0], Mins: m.Mins,
+			})
+			multiplyInt8Generic(&m)
+			m.Add, m.Bias = true, nil
+			w = unsafe.Add(w, form.Bytes(m.Depth)*a.Lanes)
+		}
+	}
+}
+
 // int8Codes sets w to the codes of a block in a lane, in the order of the integers of a row.
 func int8Codes(w *[kernel.Int8Block]int32, a *kernel.MultiplyInt8Args, block, lane int) {
 	quads := 8 // of terms of a block in W

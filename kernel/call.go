@@ -373,6 +373,37 @@ func (s *Set) MultiplyInt8(a *MultiplyInt8Args) {
 	a.X, a.C, a.Rows = x, c, rows
 }
 
+// MultiplyRowInt8 calls [Funcs.MultiplyRowInt8].
+//
+//go:noinline
+func (s *Set) MultiplyRowInt8(a *MultiplyRowInt8Args) {
+	if a.Work() <= MaxWork || a.Panels == 1 && a.Depth <= KC {
+		s.funcs.MultiplyRowInt8(a)
+		return
+	}
+	x, w, c, bias, depth, panels, add := a.X, a.W, a.C, a.Bias, a.Depth, a.Panels, a.Add
+	form := a.Type.Int8()
+	if panels > 1 {
+		step := part(panels, a.Work())
+		for p := 0; p < panels; p += step {
+			a.W, a.C, a.Panels = (*byte)(unsafe.Add(unsafe.Pointer(w), p*form.Bytes(depth)*a.Lanes)), ptr.At(c, p*a.Lanes), min(step, panels-p)
+			if bias != nil {
+				a.Bias = ptr.At(bias, p*a.Lanes)
+			}
+			s.MultiplyRowInt8(a)
+		}
+	} else {
+		step := max(1, part(depth, a.Work())/KC) * KC
+		for k := 0; k < depth; k += step {
+			a.X = (*byte)(unsafe.Add(unsafe.Pointer(x), k/Int8Block*Int8BlockBytes(a.Halves)))
+			a.W, a.Depth = (*byte)(unsafe.Add(unsafe.Pointer(w), form.Bytes(k)*a.Lanes)), min(step, depth-k)
+			s.MultiplyRowInt8(a)
+			a.Add, a.Bias = true, nil
+		}
+	}
+	a.X, a.W, a.C, a.Bias, a.Depth, a.Panels, a.Add = x, w, c, bias, depth, panels, add
+}
+
 // ConvertInt8 calls [Funcs.ConvertInt8].
 //
 //go:noinline

@@ -207,6 +207,11 @@ var loops = []loop{
 			s.MultiplyInt8(a)
 		}
 	}},
+	{"MultiplyRowInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyRowInt8Args); !stop.Load(); begun.Store(true) {
+			s.MultiplyRowInt8(a)
+		}
+	}},
 	{"MultiplyStrips", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(MultiplyStripsArgs); !stop.Load(); begun.Store(true) {
 			s.MultiplyStrips(a)

@@ -12,7 +12,7 @@ func Checked(s *Set) *Set {
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
-		f.Quantize != nil && f.UnpackInt8 != nil && f.PackWeights != nil && f.MultiplyInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil && f.TransposeInt8 != nil &&
+		f.Quantize != nil && f.UnpackInt8 != nil && f.PackWeights != nil && f.MultiplyInt8 != nil && f.MultiplyRowInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil && f.TransposeInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.DecodeScoresInt8 != nil && f.DecodeAccumulateInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
@@ -268,6 +268,16 @@ func Checked(s *Set) *Set {
 		assert(a.X != nil && a.W != nil && a.Scales != nil && a.C != nil, "kernel: MultiplyInt8: nil operand")
 		checkWork(a.Work())
 		f.MultiplyInt8(a)
+	}
+	c.MultiplyRowInt8 = func(a *MultiplyRowInt8Args) {
+		s.checkLanes(a.Lanes, a.Lanes)
+		assert(a.Type.Known() && a.Type.Int8() != nil, "kernel: MultiplyRowInt8: Type is not packed for class Int8")
+		assert(a.Depth > 0 && a.Depth%Int8Block == 0 && a.Depth%a.Type.Values() == 0, "kernel: MultiplyRowInt8: Depth is not a positive multiple of Int8Block and of the Type's block")
+		assert(a.Halves == s.Int8Halves, "kernel: MultiplyRowInt8: Halves is not that of the set")
+		assert(a.Panels >= 1, "kernel: MultiplyRowInt8: Panels < 1")
+		assert(a.X != nil && a.W != nil && a.C != nil, "kernel: MultiplyRowInt8: nil operand")
+		checkWork(a.Work())
+		f.MultiplyRowInt8(a)
 	}
 	c.ConvertInt8 = func(a *ConvertInt8Args) {
 		checkKeys(a.Rows)

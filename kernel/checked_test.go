@@ -18,7 +18,7 @@ func nothing() Funcs {
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
 		DotWeights: func(*DotWeightsArgs) {}, MultiplyStrips: func(*MultiplyStripsArgs) {}, DequantizeStrips: func(*DequantizeStripsArgs) {},
 		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
-		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, PackWeights: func(*PackWeightsArgs) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
+		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, PackWeights: func(*PackWeightsArgs) {}, MultiplyInt8: func(*MultiplyInt8Args) {}, MultiplyRowInt8: func(*MultiplyRowInt8Args) {},
 		ConvertInt8: func(*ConvertInt8Args) {}, PackInt8: func(*PackInt8Args) {}, TransposeInt8: func(*TransposeInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {}, DecodeScoresInt8: func(*DecodeScoresInt8Args) {}, DecodeAccumulateInt8: func(*DecodeAccumulateInt8Args) {},
@@ -415,6 +415,21 @@ func TestChecked(t *testing.T) {
 		{"kernel: MultiplyInt8: Depth is not a positive multiple of Int8Block", func(a *MultiplyInt8Args) { a.Depth = 31 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyInt8Args) { a.Lanes = 4 }},
 	})
+	testClauses(t, s.MultiplyRowInt8, MultiplyRowInt8Args{
+		X: &q, Depth: 2 * KC, Type: WeightQ4_K, W: &q, C: &f, Lanes: 16, Panels: 2,
+	}, []violation[MultiplyRowInt8Args]{
+		{"kernel: MultiplyRowInt8: nil operand", func(a *MultiplyRowInt8Args) { a.X = nil }},
+		{"kernel: MultiplyRowInt8: nil operand", func(a *MultiplyRowInt8Args) { a.W = nil }},
+		{"kernel: MultiplyRowInt8: nil operand", func(a *MultiplyRowInt8Args) { a.C = nil }},
+		{"kernel: MultiplyRowInt8: Type is not packed for class Int8", func(a *MultiplyRowInt8Args) { a.Type = -1 }},
+		{"kernel: MultiplyRowInt8: Type is not packed for class Int8", func(a *MultiplyRowInt8Args) { a.Type = WeightFloat16 }},
+		{"kernel: MultiplyRowInt8: Depth is not a positive multiple of Int8Block and of the Type's block", func(a *MultiplyRowInt8Args) { a.Depth = 32 }},
+		{"kernel: MultiplyRowInt8: Depth is not a positive multiple of Int8Block and of the Type's block", func(a *MultiplyRowInt8Args) { a.Type, a.Depth = WeightInt8, 33 }},
+		{"kernel: MultiplyRowInt8: Depth is not a positive multiple of Int8Block and of the Type's block", func(a *MultiplyRowInt8Args) { a.Depth = 0 }},
+		{"kernel: MultiplyRowInt8: Halves is not that of the set", func(a *MultiplyRowInt8Args) { a.Halves = true }},
+		{"kernel: MultiplyRowInt8: Panels < 1", func(a *MultiplyRowInt8Args) { a.Panels = 0 }},
+		{"kernel: Lanes > Set.Lanes", func(a *MultiplyRowInt8Args) { a.Lanes = 24 }},
+	})
 	testClauses(t, s.MultiplyStrips, MultiplyStripsArgs{
 		Type: WeightQ4_0, Src: &q, Vec: 8, Depth: 512, Lanes: 24, A: &f, Rows: 2, C: &f, Stride: -24,
 	}, []violation[MultiplyStripsArgs]{
@@ -635,6 +650,9 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"MultiplyInt8": func() {
 			s.MultiplyInt8(&MultiplyInt8Args{X: new(byte), Rows: n, Depth: 32, W: new(byte), Groups: 1, Scales: &f, C: &f, Stride: 8, Lanes: 8})
+		},
+		"MultiplyRowInt8": func() {
+			s.MultiplyRowInt8(&MultiplyRowInt8Args{X: new(byte), Depth: 32, Type: WeightQ8_0, W: new(byte), C: &f, Lanes: 8, Panels: n})
 		},
 		"MultiplyStrips": func() {
 			s.MultiplyStrips(&MultiplyStripsArgs{Type: WeightFloat16, Src: new(byte), Vec: 8, Depth: n, Lanes: 8, A: &f, Rows: 1, C: &f, Stride: 8})

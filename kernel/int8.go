@@ -180,6 +180,36 @@ type MultiplyInt8Args struct {
 	Next, NextEnd uintptr // addresses, which keep nothing alive; nothing is asked for unless Next is below NextEnd
 }
 
+// MultiplyRowInt8Args are the operands of Set.MultiplyRowInt8, a product of class Int8 of one row of X, quantised, by
+// packed weights: the panels of so many lanes that follow each other, over the whole depth. A panel is steps of up to
+// KC terms, as Type.Int8 says. In each lane:
+//
+//	c := (Add ? C : 0) + (Bias != nil ? Bias : 0)
+//	for each step of the panel {
+//		if it is not the first {
+//			c = c + 0
+//		}
+//		c = c + acc, of the step, as UnpackInt8 and MultiplyInt8 have it
+//	}
+//	C = c
+//
+// The memory Ahead bytes behind what is read is what will be read later: MultiplyRowInt8 may ask the CPU for it. Nothing
+// is read there: no address needs to be valid.
+type MultiplyRowInt8Args struct {
+	X      *byte // [Depth/Int8Block] blocks, as Quantize makes them
+	Depth  int   // a multiple of Int8Block, and of the block of the type
+	Halves bool  // Set.Int8Halves
+
+	Type   Weight   // one with Int8
+	W      *byte    // [Panels] of Type.Int8().Bytes(Depth)*Lanes bytes, a step of which has Type.Int8().Bytes(KC)*Lanes
+	Bias   *float32 // [Panels][Lanes], or nil
+	C      *float32 // [Panels][Lanes], written or updated
+	Lanes  int
+	Panels int // at least 1
+	Add    bool
+	Ahead  int // bytes
+}
+
 // An Int8Form is how weights of a type are packed for class Int8. A step of up to KC terms of a panel is its codes,
 // as MultiplyInt8 has W, and then its scales.
 type Int8Form struct {

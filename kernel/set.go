@@ -64,6 +64,10 @@ type Set struct {
 
 	// AnyValues says that DecodeAccumulate reads rows of every Elem, not only of those that are [Elem.Direct].
 	AnyValues bool
+	// WholePanels says that one row by packed weights of class Int8 goes by MultiplyRowInt8. It is not for sets whose
+	// MultiplyRowInt8 is Go code beside a MultiplyInt8 that is not.
+	WholePanels bool
+
 	// SpreadsLanes says that PackInt8 takes RowOf and FactorOf.
 	SpreadsLanes bool
 
@@ -180,11 +184,12 @@ type Funcs struct {
 	MultiplyPairs    func(*MultiplyArgs)
 	MultiplyPairsFew func(*MultiplyArgs)
 
-	// Quantize, UnpackInt8 and MultiplyInt8 are the products of class Int8: blocks of integers of rows
-	// of X, scales of packed weights, and rows by a step of a panel.
-	Quantize     func(*QuantizeArgs)
-	UnpackInt8   func(*UnpackInt8Args)
-	MultiplyInt8 func(*MultiplyInt8Args)
+	// Quantize, UnpackInt8, MultiplyInt8 and MultiplyRowInt8 are the products of class Int8: blocks of integers of rows
+	// of X, scales of packed weights, rows by a step of a panel, and one row by whole panels.
+	Quantize        func(*QuantizeArgs)
+	UnpackInt8      func(*UnpackInt8Args)
+	MultiplyInt8    func(*MultiplyInt8Args)
+	MultiplyRowInt8 func(*MultiplyRowInt8Args)
 
 	// PackWeights packs rows of weights for MultiplyInt8, where they are not packed.
 	PackWeights func(*PackWeightsArgs)

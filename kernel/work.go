@@ -20,6 +20,9 @@ const (
 	// peakWork is the work of a round of Peak.
 	peakWork = 8
 
+	// rowTerms is how many weights of a row of class Int8 are a unit.
+	rowTerms = 8
+
 	// int8Rows is a multiple of the rows of all micro-tiles of class Int8.
 	int8Rows = 24
 
@@ -137,6 +140,11 @@ func (a *PackWeightsArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth*m
 
 // Work returns the work of a call.
 func (a *MultiplyInt8Args) Work() int64 { return int64(a.Rows) * int64(a.Depth+rowWork) }
+
+// Work returns the work of a call, which reads weights from memory.
+func (a *MultiplyRowInt8Args) Work() int64 {
+	return int64(a.Panels) * (int64(a.Depth)*int64(a.Lanes)/rowTerms + rowWork)
+}
 
 // Work returns the work of a call: of an element besides what it is moved, its line. That of all rows of a block
 // is not divided.

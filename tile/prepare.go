@@ -60,6 +60,7 @@ func (j *productJob) drainPrepare() {
 // An int8Space is what a worker on a product of class Int8 needs: arguments, and scales and codes of a step.
 type int8Space struct {
 	args          kernel.MultiplyInt8Args
+	row           kernel.MultiplyRowInt8Args
 	unpack        kernel.UnpackInt8Args
 	pack          kernel.PackWeightsArgs
 	scales, codes buffer
@@ -70,6 +71,7 @@ type int8Space struct {
 func (s *int8Space) release() {
 	s.asks = false
 	s.args, s.unpack, s.pack = kernel.MultiplyInt8Args{}, kernel.UnpackInt8Args{}, kernel.PackWeightsArgs{}
+	s.row = kernel.MultiplyRowInt8Args{}
 }
 
 // stepInt8 is step of class Int8, without packing.
@@ -129,6 +131,29 @@ func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Poi
 		}
 		j.rowsInt8(ws, row, 1, k)
 	}
+}
+
+// int8Ahead is how far behind what it reads MultiplyRowInt8 asks for weights, in bytes.
+const int8Ahead = 16 << 10
+
+// rowPanels computes panels of a head of Y where they are, for one row by packed weights of class Int8: from panel i up
+// to panel end, of which no more than a few. It returns the one behind the last. In memory panels follow each other, so
+// what comes next is asked for on the way.
+func (j *productJob) rowPanels(ws *productWorkspace, l *layout, at *panel, weights unsafe.Pointer, row, i, end int) int {
+	const most = 8 // panels of a call, after which a product may end
+	a := &ws.int8.row
+	a.X, a.Depth, a.Halves = (*byte)(unsafe.Add(j.prepared, row*j.rowBytes)), j.product.Depth, j.engine.set.Int8Halves
+	a.Type, a.W, a.Ahead = at.Int8.Type, (*byte)(weights), int8Ahead
+	a.C, a.Bias, a.Add, a.Lanes, a.Panels = (*float32)(at.at(row)), ws.laneBias(at), at.Add, at.lanes, 1
+	for i++; at.cols == at.lanes && i < end && a.Panels < most; i++ {
+		if next := at.Part.panel(l, i); next.head != at.head || next.cols != at.lanes || next.lanes != at.lanes {
+			break
+		}
+		a.Panels++
+	}
+	j.engine.phase(j.product.phase())
+	j.engine.set.MultiplyRowInt8(a)
+	return i
 }
 
 // int8AskRows are the rows of X from which on MultiplyInt8 asks for weights in place, a panel ahead. With fewer rows

@@ -361,10 +361,18 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		}
 		return
 	}
+	whole := rows == 1 && part.Int8 != nil && part.Panels != nil && j.engine.set.WholePanels
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)
 		if !at.direct() {
 			j.scattered(ws, &at, weights, row, rows, begins && i == lo, step(i+1, 0))
+			continue
+		}
+		if whole {
+			if p.Done.Over() {
+				return
+			}
+			i = j.rowPanels(ws, l, &at, weights, row, i, hi) - 1
 			continue
 		}
 		if rows == 1 && part.Int8 != nil && weights != nil {

@@ -7,7 +7,7 @@ const peakDots = 24
 const goPeakInt8Ops = 2 * 32
 
 // int8Fields are the fields of kernel.Funcs that differ with the instructions for products of integers.
-var int8Fields = []string{"DecodeScoresInt8", "DecodeAccumulateInt8", "Quantize", "MultiplyInt8", "ConvertInt8", "TransposeInt8", "PeakInt8"}
+var int8Fields = []string{"DecodeScoresInt8", "DecodeAccumulateInt8", "Quantize", "MultiplyInt8", "MultiplyRowInt8", "ConvertInt8", "TransposeInt8", "PeakInt8"}
 
 // hasDot4 reports whether an Arch has products of integers.
 func hasDot4(arch *Arch) bool {

@@ -78,6 +78,7 @@ type int8Tile struct {
 	next, part     Int // of what is read next, of a micro-tile of one row: where it is asked for, and a quarter of it
 
 	kind       int8Kind
+	row        *int8RowForm // of MultiplyRowInt8, otherwise nil
 	rows, vecs int
 	acc        [][]Vec
 	sums       [][]Vec // of the micro-tile in registers, or nil
@@ -229,13 +230,13 @@ func (t *int8Tile) sum(row, vec int) string { return mem(t.local, (row*t.vecs+ve
 
 // sumsInRegisters reports whether there are registers for the sums of the micro-tiles beside those of integers.
 // Loads of W wait for stores to local memory at the same address but for its upper bits.
-func (t *int8Tile) sumsInRegisters() bool { return len(t.Vectors) == 32 }
+func (t *int8Tile) sumsInRegisters() bool { return t.row != nil || len(t.Vectors) == 32 }
 
 // words reports whether integers of rows have 16 bits.
 func (t *int8Tile) words() bool { return t.Dot4 == nil }
 
-// tile writes a micro-tile.
-func (t *int8Tile) tile() {
+// registers shares out the vector registers.
+func (t *int8Tile) registers() {
 	notes := t.notes
 	m := t.vectors(fmt.Sprintf("%s %dx%d:", t.kind.name, t.rows, t.vecs))
 	all := m.take(t.rows*t.vecs, "sums of integers")
@@ -260,7 +261,10 @@ func (t *int8Tile) tile() {
 	case t.kind.linear:
 		t.mask, t.upper = m.one("4 bits"), m.one("upper codes")
 		t.more = m.take(t.vecs, "sums of upper codes, or of 16 bits")
-		t.eights, t.xu = m.one("whether 8 is subtracted"), m.one("X of upper codes")
+		t.xu = m.one("X of upper codes")
+		if t.row == nil {
+			t.eights = m.one("whether 8 is subtracted")
+		}
 		if t.words() { // of bytes that are no halves
 			t.uppers = t.halves
 		} else {
@@ -272,7 +276,11 @@ func (t *int8Tile) tile() {
 	if t.kind.name != "bytes" {
 		t.notes = notes
 	}
+}
 
+// tile writes a micro-tile.
+func (t *int8Tile) tile() {
+	t.registers()
 	t.Label(t.label("tile", t.vecs))
 	t.Op(t.Mov, t.x, t.p[0])
 	for i := 1; i*t.RowsPerPtr < t.rows; i++ {
@@ -373,7 +381,11 @@ func (t *int8Tile) block() {
 			t.terms(group*quads + q)
 		}
 		t.scale(behind + kernel.Int8D)
-		t.Op(t.Add, t.ws, t.scales)
+		t.nextScales()
+	}
+	if t.row != nil {
+		t.rowMins(behind)
+		return
 	}
 	if t.kind.groups == 2 {
 		return
@@ -405,11 +417,19 @@ func (t *int8Tile) linearBlock(behind int) {
 	for j := range t.vecs {
 		t.Zero(t.Func, t.more[j])
 	}
-	t.Op("VPBROADCASTD", t.at(0, behind+kernel.Int8Whole), t.xv)
-	t.Op("VPSRAD", 4, t.xv, t.xv)
-	t.Op(t.AndV, t.eights, t.xv, t.xv)
-	for _, v := range t.acc[0] {
-		t.Op(t.Copy, t.xv, v)
+	if t.row != nil && !t.row.eights {
+		for _, v := range t.acc[0] {
+			t.Zero(t.Func, v)
+		}
+	} else {
+		t.Op("VPBROADCASTD", t.at(0, behind+kernel.Int8Whole), t.xv)
+		t.Op("VPSRAD", 4, t.xv, t.xv)
+		if t.row == nil {
+			t.Op(t.AndV, t.eights, t.xv, t.xv)
+		}
+		for _, v := range t.acc[0] {
+			t.Op(t.Copy, t.xv, v)
+		}
 	}
 	for q := range 4 {
 		for j, w := range t.wv {
@@ -445,6 +465,15 @@ func (t *int8Tile) linearBlock(behind int) {
 		t.Op("VPADDD", v, t.acc[0][j], t.acc[0][j])
 	}
 	t.scale(behind + kernel.Int8D)
+	t.nextScales()
+}
+
+// nextScales moves on by a row of scales.
+func (t *int8Tile) nextScales() {
+	if t.row != nil {
+		t.Op(t.Add, t.row.step, t.scales)
+		return
+	}
 	t.Op(t.Add, t.ws, t.scales)
 }
 
@@ -515,6 +544,10 @@ func (t *int8Tile) moveStreams() {
 
 // askStreams asks for as many lines as quad q has.
 func (t *int8Tile) askStreams(q int) {
+	if t.row != nil {
+		t.askRow(q)
+		return
+	}
 	lines := t.vecs * t.Bytes() / cacheLine
 	for i := range lines {
 		t.askStream(q*lines + i)
@@ -601,7 +634,12 @@ func (t *int8Tile) scale(d int) {
 		t.Broadcast(t.Func, t.at(r, d), t.xv)
 		for j, v := range acc {
 			t.IntToFloat(t.Func, v, v)
-			t.MulLoad(t.Func, mem(t.scales, j*t.Bytes()), t.xv, t.tmp)
+			if t.row != nil {
+				t.rowScale(j, t.tmp)
+				t.Op(t.MulV, t.tmp, t.xv, t.tmp)
+			} else {
+				t.MulLoad(t.Func, mem(t.scales, j*t.Bytes()), t.xv, t.tmp)
+			}
 			if t.sums != nil {
 				t.Op("VFMADD231PS", t.tmp, v, t.sums[r][j])
 				continue

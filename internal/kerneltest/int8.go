@@ -197,6 +197,36 @@ func multiplyInt8(a *kernel.MultiplyInt8Args) {
 	}
 }
 
+// multiplyRowInt8 is a transcription of the contract.
+func multiplyRowInt8(a *kernel.MultiplyRowInt8Args) {
+	form, w := a.Type.Int8(), unsafe.Pointer(a.W)
+	for p := range a.Panels {
+		for k := 0; k < a.Depth; k += kernel.KC {
+			depth := min(kernel.KC, a.Depth-k)
+			blocks := depth / kernel.Int8Block
+			u := kernel.UnpackInt8Args{
+				Kind: form.Scales, Src: (*byte)(unsafe.Add(w, form.ScalesAt(depth, a.Lanes))), Depth: depth, Lanes: a.Lanes,
+				Scales: &make([]float32, blocks*form.Scales.Groups()*a.Lanes)[0],
+			}
+			m := kernel.MultiplyInt8Args{
+				X: (*byte)(unsafe.Add(unsafe.Pointer(a.X), k/kernel.Int8Block*kernel.Int8BlockBytes(a.Halves))), Rows: 1, Depth: depth, Halves: a.Halves,
+				W: (*byte)(w), Table: form.Table, Groups: form.Scales.Groups(), Scales: u.Scales,
+				C: ptr.At(a.C, p*a.Lanes), Lanes: a.Lanes, Add: a.Add || k > 0,
+			}
+			if form.Scales.HasMins() {
+				u.Mins = &make([]float32, blocks*a.Lanes)[0]
+				m.Mins = u.Mins
+			}
+			if a.Bias != nil && k == 0 {
+				m.Bias = ptr.At(a.Bias, p*a.Lanes)
+			}
+			unpackInt8(&u)
+			multiplyInt8(&m)
+			w = unsafe.Add(w, form.Bytes(depth)*a.Lanes)
+		}
+	}
+}
+
 func (s *suite) quantize(lanes int) {
 	if lanes != s.set.Vec {
 		return
@@ -390,6 +420,79 @@ func (s *suite) multiplyInt8(lanes int) {
 				got.Next, got.NextEnd = 0, 0
 			})
 			unchanged(s, what, got, a)
+		}
+	}
+}
+
+func (s *suite) multiplyRowInt8(lanes int) {
+	for _, w := range kernel.Weights() {
+		form := w.Int8()
+		if form == nil {
+			continue
+		}
+		for i := range 4 {
+			if s.skip() && i > 1 {
+				continue
+			}
+			s.begin()
+			values := max(w.Values(), kernel.Int8Block)
+			blocks := []int{1, 2, 3, kernel.KC / kernel.Int8Block, kernel.KC/kernel.Int8Block + 1, 3*kernel.KC/kernel.Int8Block - 1}[s.IntN(6)]
+			depth := max(1, blocks*kernel.Int8Block/values) * values
+			g := choose(s.Rand, numbers)
+			a := kernel.MultiplyRowInt8Args{
+				X:     s.int8Rows(1, depth/kernel.Int8Block, depth/kernel.Int8Block*kernel.Int8BlockBytes(s.set.Int8Halves), func(int) float32 { return g.draw(s.Rand) }),
+				Depth: depth, Halves: s.set.Int8Halves, Type: w, Lanes: lanes, Panels: 1 + i%3, Add: s.IntN(2) == 0, Ahead: s.IntN(1 << 16),
+			}
+			size := form.Bytes(depth) * lanes
+			a.W = s.randomOf("W", a.Panels*size)
+			s.int8Scales(form, unsafe.Slice(a.W, a.Panels*size), depth, lanes)
+			if s.IntN(2) == 0 {
+				a.Bias = s.matrix("Bias", a.Panels, lanes, lanes, choose(s.Rand, numbers).with(constant(negZero), 3))
+			}
+			gc := unwritten
+			if a.Add {
+				gc = choose(s.Rand, numbers).with(constant(negZero), 3)
+			}
+			a.C = s.matrix("C", a.Panels, lanes, lanes, gc)
+			got := a
+			what := func() string {
+				return fmt.Sprintf("MultiplyRowInt8 type=%v depth=%d lanes=%d panels=%d add=%v bias=%v X=%s", w, depth, lanes, a.Panels, a.Add, a.Bias != nil, g.name)
+			}
+			s.check(what, func() { multiplyRowInt8(&a) }, func() { s.set.MultiplyRowInt8(&got) })
+			unchanged(s, what, got, a)
+		}
+	}
+}
+
+// int8Scales writes scales into steps of panels, of small numbers and of any, and clears the signs of integers that
+// have none.
+func (s *suite) int8Scales(form *kernel.Int8Form, w []byte, depth, lanes int) {
+	for len(w) > 0 {
+		for k := 0; k < depth; k += kernel.KC {
+			d := min(kernel.KC, depth-k)
+			scales := w[form.ScalesAt(d, lanes) : form.Bytes(d)*lanes]
+			w = w[form.Bytes(d)*lanes:]
+			switch form.Scales {
+			case kernel.Int8Float:
+				for i := 0; i < len(scales); i += 4 {
+					binary.NativeEndian.PutUint32(scales[i:], math.Float32bits(s.Float32()-0.5))
+				}
+				continue
+			case kernel.Int8Groups32:
+				for i := 4 * lanes; i < len(scales); i++ {
+					scales[i] &= 0x7f
+				}
+				scales = scales[:4*lanes]
+			case kernel.Int8Groups16:
+				scales = scales[:2*lanes]
+			}
+			for i := 0; i < len(scales); i += 2 {
+				if s.IntN(64) == 0 {
+					putHalf(s.Rand, scales, i)
+				} else { // from 2^-5 to 2
+					binary.NativeEndian.PutUint16(scales[i:], uint16(s.IntN(6)+10)<<10|uint16(s.Uint32())&0x83ff)
+				}
+			}
 		}
 	}
 }

@@ -123,4 +123,29 @@ var int8Faults = []fault{
 	{"changes X", "MultiplyInt8", "want", func(s *kernel.Funcs) {
 		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) { multiplyInt8(a); *a.X ^= 1 }
 	}},
+	{"takes the first panel alone", "MultiplyRowInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyRowInt8 = func(a *kernel.MultiplyRowInt8Args) { b := *a; b.Panels = 1; multiplyRowInt8(&b) }
+	}},
+	{"takes the first step alone", "MultiplyRowInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyRowInt8 = func(a *kernel.MultiplyRowInt8Args) {
+			b := *a
+			b.Panels, b.Depth = 1, min(a.Depth, kernel.KC)
+			multiplyRowInt8(&b)
+		}
+	}},
+	{"ignores Add", "MultiplyRowInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyRowInt8 = func(a *kernel.MultiplyRowInt8Args) { b := *a; b.Add = false; multiplyRowInt8(&b) }
+	}},
+	{"ignores Bias", "MultiplyRowInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyRowInt8 = func(a *kernel.MultiplyRowInt8Args) { b := *a; b.Bias = nil; multiplyRowInt8(&b) }
+	}},
+	{"reads what it asks for", "MultiplyRowInt8", "fault", func(s *kernel.Funcs) {
+		s.MultiplyRowInt8 = func(a *kernel.MultiplyRowInt8Args) {
+			sink = float32(*(*byte)(unsafe.Add(unsafe.Pointer(a.W), a.Panels*a.Type.Int8().Bytes(a.Depth)*a.Lanes)))
+			multiplyRowInt8(a)
+		}
+	}},
+	{"changes X", "MultiplyRowInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyRowInt8 = func(a *kernel.MultiplyRowInt8Args) { multiplyRowInt8(a); *a.X ^= 1 }
+	}},
 }

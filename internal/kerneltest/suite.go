@@ -99,6 +99,7 @@ var classOperations = []operation{
 	{"Quantize", (*suite).quantize},
 	{"UnpackInt8", (*suite).unpackInt8},
 	{"MultiplyInt8", (*suite).multiplyInt8},
+	{"MultiplyRowInt8", (*suite).multiplyRowInt8},
 	{"ConvertInt8", (*suite).convertInt8},
 	{"PackWeights", (*suite).packWeights},
 	{"PackInt8", (*suite).packInt8},
