@@ -95,6 +95,9 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 	}
 	j.parts.reserve(d, e.set.Vec, p.DimV)
 	j.taken.Store(0)
+	if j.inRuns = s.Items == 0 && d.counters > 0 && s.Workers > 1; j.inRuns {
+		j.shares.begin(s.Decode, s.Workers)
+	}
 	j.finished.Store(0)
 	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failures.take()
@@ -122,6 +125,8 @@ type job struct {
 	tables     [][]int32
 	pages      []int32
 	taken      atomic.Int64 // items, by workers
+	shares     shares       // of them, if each worker has a run
+	inRuns     bool         // chunks of keys that follow each other: a kernel asks for the first rows of the next one
 	finished   atomic.Int64 // items
 	failures   failures
 }
@@ -175,18 +180,35 @@ func (j *job) drain() {
 }
 
 // stop leaves no item for anyone.
-func (j *job) stop() { j.taken.Store(int64(j.sched.Items + j.sched.Decode)) }
+func (j *job) stop() {
+	j.taken.Store(int64(j.sched.Items + j.sched.Decode))
+	j.shares.stop()
+}
+
+// take takes the next item of a worker with a run of that number. It returns -1 if none is left.
+func (j *job) take(run int) int {
+	if j.inRuns {
+		return j.shares.take(run)
+	}
+	if i := int(j.taken.Add(1)) - 1; i < j.sched.Items+j.sched.Decode {
+		return i
+	}
+	return -1
+}
 
 func (j *job) items() {
-	i := int(j.taken.Add(1)) - 1
-	n := j.sched.Items + j.sched.Decode
-	if i >= n {
+	run := 0
+	if j.inRuns {
+		run = j.shares.join()
+	}
+	i, n := j.take(run), j.sched.Items+j.sched.Decode
+	if i < 0 {
 		return
 	}
 	w := j.engine.workspaces.Get().(*workspace)
 	w.reserve(j.engine, &j.problem, &j.sched)
 	w.at.open(j)
-	for ; i < n && w.item(i); i = int(j.taken.Add(1)) - 1 {
+	for ; i >= 0 && w.item(i); i = j.take(run) {
 		done := int(j.finished.Add(1))
 		if f := j.problem.Progress; f != nil {
 			f(done, n)

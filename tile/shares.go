@@ -58,6 +58,13 @@ func (s *shares) take(run int) int {
 	}
 }
 
+// stop leaves no item for anyone.
+func (s *shares) stop() {
+	for i := range s.runs {
+		s.runs[i].left.Store(0)
+	}
+}
+
 // longest returns the run that has most items left, or nil if none is left.
 func (s *shares) longest() *share {
 	var from *share

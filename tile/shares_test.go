@@ -70,3 +70,20 @@ func TestSharesAll(t *testing.T) {
 		}
 	}
 }
+
+// TestSharesStop: nothing is left for anyone.
+func TestSharesStop(t *testing.T) {
+	var s shares
+	s.stop()
+	s.begin(7, 3)
+	run := s.join()
+	if i := s.take(run); i != 0 {
+		t.Fatalf("item %d is the first, want 0", i)
+	}
+	s.stop()
+	for run := range 3 {
+		if i := s.take(run); i != -1 {
+			t.Errorf("run %d has item %d left", run, i)
+		}
+	}
+}
