@@ -66,6 +66,7 @@ func (g *int8Scorer) localOff() int       { return g.localTail() + g.Lanes*kerne
 func (g *int8Scorer) localScales() int    { return g.localOff() + 8*(g.Lanes+kernel.Upcoming) }
 func (g *int8Scorer) localScale() int     { return g.localScales() + 4*g.Lanes }
 func (g *int8Scorer) localS() int         { return g.localScale() + 8 }
+func (g *int8Scorer) localBegun() int     { return g.localS() + 8 }
 
 // decodeScoresInt8 writes DecodeScoresInt8.
 func decodeScoresInt8(arch *Arch) *Func {
@@ -79,7 +80,7 @@ func decodeScoresInt8(arch *Arch) *Func {
 		local: f.int("local memory"), p: f.int("Q, next rows"), third: f.int("Q, the fourth of them"),
 		rows: f.int("rows left"), acc: f.int("sums of the next rows"), tmp: f.int("scratch"),
 	}
-	f.locals = g.localS() + 8 + cacheLine
+	f.locals = g.localBegun() + 8 + cacheLine
 	f.LocalBase(f, g.local)
 	f.load("Off", g.off)
 	f.keep("Scale", g.tmp, g.local, g.localScale())
@@ -92,10 +93,18 @@ func decodeScoresInt8(arch *Arch) *Func {
 		f.Op(f.Store, zero, mem(g.local, g.localTail()+at))
 	}
 
+	if g.pipelines() {
+		f.Op(f.Mov, 0, mem(g.local, g.localBegun()))
+	}
 	f.Loop("keys")
 	g.open()
 	f.byElemThen(integerElems(), g.tmp, "scored", func(e kernel.Elem) {
 		g.elem = e
+		if g.pipelines() {
+			plain := g.name("Plain")
+			g.pipeline(plain, "scored")
+			g.Label(plain)
+		}
 		g.blocks()
 	})
 	g.close()
@@ -222,15 +231,20 @@ func asked(e kernel.Elem, dims int) []int {
 // was just stored there in parts would wait, so those of a block are collected while the one before is multiplied.
 func (g *int8Scorer) collect(at int) {
 	for i := range g.Lanes {
-		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
-		addr := g.AddressOf(g.Func, g.key, g.tmp, at)
-		if g.elem == kernel.Q4_1 {
-			g.Op("MOVL", addr, g.tmp)
-			g.Op("MOVL", g.tmp, mem(g.local, g.localScaleBits()+4*i))
-		} else {
-			g.LoadHalfInt(g.Func, addr, g.tmp)
-			g.StoreHalfInt(g.Func, g.tmp, mem(g.local, g.localScaleBits()+2*i))
-		}
+		g.collectOne(g.off, g.key, at, i)
+	}
+}
+
+// collectOne copies what a key has, of those at off, at an offset from where base is.
+func (g *int8Scorer) collectOne(off, base Int, at, key int) {
+	g.Op(g.Mov, mem(off, 8*key), g.tmp)
+	addr := g.AddressOf(g.Func, base, g.tmp, at)
+	if g.elem == kernel.Q4_1 {
+		g.Op("MOVL", addr, g.tmp)
+		g.Op("MOVL", g.tmp, mem(g.local, g.localScaleBits()+4*key))
+	} else {
+		g.LoadHalfInt(g.Func, addr, g.tmp)
+		g.StoreHalfInt(g.Func, g.tmp, mem(g.local, g.localScaleBits()+2*key))
 	}
 }
 

@@ -1,11 +1,9 @@
 package asmgen
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -647,31 +645,4 @@ func (p *keyPipeline) closeKeys() {
 	p.Op(p.Add, stride, p.s)
 	p.Op(p.Add, 4*pipelineKeys, mem(p.local, wordScale))
 	p.Op(p.Sub, pipelineKeys, p.keys)
-}
-
-// joint stands for the end of a line that the next one must follow.
-const joint = "\x00"
-
-// together writes what emit does, to be captured as one line: it has the scratch register
-// from beginning to end.
-func (p *keyPipeline) together(emit func()) {
-	lines := strings.Join(p.capture(emit), "")
-	p.body.WriteString(strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n", joint) + "\n")
-}
-
-// capture returns the lines that emit writes, without writing them.
-func (p *keyPipeline) capture(emit func()) []string {
-	written := p.body
-	p.body = bytes.Buffer{}
-	emit()
-	lines := slices.Collect(strings.Lines(p.body.String()))
-	p.body = written
-	return lines
-}
-
-// write writes lines.
-func (p *keyPipeline) write(lines []string) {
-	for _, l := range lines {
-		p.body.WriteString(strings.ReplaceAll(l, joint, "\n"))
-	}
 }

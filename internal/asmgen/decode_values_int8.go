@@ -78,11 +78,18 @@ const (
 	addScales                 // Scales, at the rows
 	addSums                   // sums, at the rows
 	addGroupScales            // bytes from scales to those of the second block
+	addHasEights              // whether there are sums of codes for all rows and groups
+	addEights                 // bytes from codes of the block to these sums
 	addEnd
 )
 
 func (a *int8Adder) localSums() int { return (addEnd + cacheLine - 1) / cacheLine * cacheLine }
-func (a *int8Adder) localOff() int  { return a.localSums() + a.DecodeRows*4*blockDims }
+func (a *int8Adder) localEights() int {
+	return a.localSums() + a.DecodeRows*4*blockDims
+}
+func (a *int8Adder) localOff() int {
+	return a.localEights() + kernel.KeyBlock/kernel.Int8Block*4*kernel.MaxDecodeRows
+}
 
 func (a *int8Adder) slot(at int) string { return mem(a.local, at) }
 
@@ -107,6 +114,9 @@ func decodeAccumulateInt8(arch *Arch) *Func {
 	a.wholeQuads()
 	f.loadBytes("Lanes", a.stride)
 	a.findSigns()
+	if a.Dot4 != nil {
+		a.findEights()
+	}
 	f.byElemAs(integerElems(), "", a.n, func(e kernel.Elem) {
 		a.elem = e
 		a.emit()
@@ -183,19 +193,7 @@ func (a *int8Adder) findSigns() {
 	a.Op(a.Mov, at, rows)
 	a.Op(a.Mov, 1, groups)
 	a.Label("groups")
-	var masks []Vec
-	if a.VectorMasks {
-		masks = []Vec{m.one("first rows"), m.one("other rows")}
-		a.Op(a.Mov, a.Lanes, a.k[0])
-		a.Branch(a.Func, rows, "GE", imm(a.Lanes), "manyRows")
-		a.Op(a.Mov, rows, a.k[0])
-		a.Label("manyRows")
-		a.TailMask(a.Func, a.k[0], a.tmp, masks[0])
-		a.Op(a.Sub, a.k[0], rows)
-		a.TailMask(a.Func, rows, a.tmp, masks[1])
-	} else {
-		a.TailMask(a.Func, rows, a.tmp, "")
-	}
+	masks := a.lanesMasks(m, rows, "manyRows")
 	a.load("Codes", a.k[0])
 	a.Zero(a.Func, all)
 	a.Loop("group")
@@ -204,13 +202,13 @@ func (a *int8Adder) findSigns() {
 	a.Op(a.Add, 3, quads)
 	a.Op("SHRQ", 2, quads)
 	a.Loop("quad")
-	if masks == nil {
-		a.Op("VMOVDQU32.Z", mem(at, 0), maskTail, v)
-		a.Op("VPORD", v, all, all)
+	or := "VPORD"
+	if masks != nil {
+		or = "VPOR"
 	}
-	for i, mask := range masks {
-		a.Op("VPMASKMOVD", mem(at, i*a.Bytes()), mask, v)
-		a.Op("VPOR", v, all, all)
+	for i := range max(1, len(masks)) {
+		a.loadLanes(masks, at, i, v)
+		a.Op(or, v, all, all)
 	}
 	a.Op(a.Add, a.stride, at)
 	a.Countdown(quads, "quad")
@@ -227,11 +225,110 @@ func (a *int8Adder) findSigns() {
 	a.Label("signsFound")
 }
 
+// findEights sets addHasEights, of Q4_0: where codes of all rows and groups are beside each other, it leaves -8 times
+// their sums by block of keys in local memory.
+func (a *int8Adder) findEights() {
+	m := a.vectors("sums of codes:")
+	eights, zero := m.one("8 in each byte"), m.one("0")
+	sums, v := m.take(kernel.MaxDecodeRows/a.Lanes, "sums"), m.one("codes of four keys")
+	lanes, blocks, quads, at, to := a.v, a.upper, a.group, a.off, a.codes
+	a.Op(a.Mov, 0, a.slot(addHasEights))
+	a.load("Elem", a.tmp)
+	a.Branch(a.Func, a.tmp, "NE", imm(int(kernel.Q4_0)), "eightsFound")
+	a.load("Rows", lanes)
+	a.Op(a.Mov, lanes, at)
+	a.Op(a.Shl, 2, at)
+	a.load("GroupCodes", a.tmp)
+	a.Branch(a.Func, at, "NE", string(a.tmp), "eightsFound")
+	a.load("Dim", a.tmp)
+	a.Op("SHRQ", 5, a.tmp)
+	a.Op(a.MulInt, a.tmp, lanes)
+	a.Branch(a.Func, lanes, "GT", imm(kernel.MaxDecodeRows), "eightsFound")
+	a.Op(a.Mov, 1, a.slot(addHasEights))
+	masks := a.lanesMasks(m, lanes, "manyLanes")
+	a.Op(a.Load, a.patternAt(0x08080808), eights)
+	a.Zero(a.Func, zero)
+	a.load("Codes", at)
+	a.Op("LEAQ", mem(a.local, a.localEights()), to)
+	a.load("Keys", blocks)
+	a.Op(a.Add, 3, blocks)
+	a.Op("SHRQ", 2, blocks) // four keys each, left
+	a.Loop("eightsBlock")
+	a.Op(a.Mov, blocks, quads)
+	a.Branch(a.Func, blocks, "LE", imm(kernel.Int8Block/4), "eightsLast")
+	a.Op(a.Mov, kernel.Int8Block/4, quads)
+	a.Label("eightsLast")
+	for _, sum := range sums {
+		a.Zero(a.Func, sum)
+	}
+	a.Loop("eightsQuad")
+	for i, sum := range sums {
+		a.loadLanes(masks, at, i, v)
+		a.Dot4(a.Func, eights, v, sum, "")
+	}
+	a.Op(a.Add, a.stride, at)
+	a.Countdown(quads, "eightsQuad")
+	for i, sum := range sums {
+		a.Op("VPSUBD", sum, zero, sum)
+		a.Op(a.Store, sum, mem(to, i*a.Bytes()))
+	}
+	a.Op(a.Add, 4*kernel.MaxDecodeRows, to)
+	a.Op(a.Sub, kernel.Int8Block/4, blocks)
+	a.Branch(a.Func, blocks, "GT", "$0", "eightsBlock")
+	a.Label("eightsFound")
+}
+
+// lanesMasks makes masks of up to MaxDecodeRows lanes, nil where one of a register of masks is enough. It changes
+// lanes, and two registers.
+func (a *int8Adder) lanesMasks(m *vecMap, lanes Int, label string) []Vec {
+	if !a.VectorMasks {
+		a.TailMask(a.Func, lanes, a.tmp, "")
+		return nil
+	}
+	masks := []Vec{m.one("first lanes"), m.one("other lanes")}
+	a.Op(a.Mov, a.Lanes, a.k[0])
+	a.Branch(a.Func, lanes, "GE", imm(a.Lanes), label)
+	a.Op(a.Mov, lanes, a.k[0])
+	a.Label(label)
+	a.TailMask(a.Func, a.k[0], a.tmp, masks[0])
+	a.Op(a.Sub, a.k[0], lanes)
+	a.TailMask(a.Func, lanes, a.tmp, masks[1])
+	return masks
+}
+
+// loadLanes loads the i-th vector of codes of four keys.
+func (a *int8Adder) loadLanes(masks []Vec, at Int, i int, v Vec) {
+	if masks == nil {
+		a.Op("VMOVDQU32.Z", mem(at, 0), maskTail, v)
+		return
+	}
+	a.Op("VPMASKMOVD", mem(at, i*a.Bytes()), masks[i], v)
+}
+
 // passDims returns the dims of a pass.
 func (a *int8Adder) passDims() int { return a.Bytes() }
 
 // fourBits reports whether values are codes of 4 bits. They have no sign, and their weights may have one.
 func (a *int8Adder) fourBits() bool { return a.elem == kernel.Q4_0 || a.elem == kernel.Q4_1 }
+
+// upperAsIs reports whether upper codes of 4 bits are multiplied where they are, 16 times what they are, and the sums
+// are divided.
+func (a *int8Adder) upperAsIs() bool { return a.fourBits() && a.Dot4 != nil }
+
+// upperCodes returns how far upper codes of 4 bits are to the left in each lane of the dims of a key.
+func (a *int8Adder) upperCodes() string {
+	return a.symbol("upperCodes", 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4) + "(SB)"
+}
+
+// inPlaces returns a byte in each place of a code, of upper ones 16 times as much where they are so.
+func (a *int8Adder) inPlaces(b uint32) string {
+	words := []uint32{b * 0x01010101}
+	if a.upperAsIs() {
+		upper := b * 0x10101010
+		words = []uint32{words[0], words[0], words[0], words[0], upper, upper, upper, upper}
+	}
+	return a.patternAt(words...)
+}
 
 // twoBlocks reports whether a vector has dims of two blocks.
 func (a *int8Adder) twoBlocks() bool { return a.elem != kernel.Int8 && a.passDims() > kernel.Int8Block }
@@ -256,6 +353,11 @@ func (a *int8Adder) emit() {
 	a.move(a.slot(addOff), a.slot(addBlockOff))
 	a.move(a.slot(addChunkCodes), a.slot(addBlockCodes))
 	a.move(a.slot(addChunkScales), a.slot(addBlockScales))
+	if a.elem == kernel.Q4_0 && a.upperAsIs() {
+		a.Op("LEAQ", mem(a.local, a.localEights()), a.tmp)
+		a.SubLoad(a.Func, a.arg("Codes"), a.tmp)
+		a.Op(a.Mov, a.tmp, a.slot(addEights))
+	}
 	a.keep("Keys", a.tmp, a.local, addKeys)
 
 	a.Loop(block)
@@ -363,6 +465,10 @@ func (a *int8Adder) emit() {
 	a.Op(a.Mov, a.stride, a.tmp)
 	a.times(kernel.Int8Block/4, a.tmp)
 	a.Op(a.Add, a.tmp, a.slot(addBlockCodes))
+	if a.elem == kernel.Q4_0 && a.upperAsIs() {
+		a.Op(a.Sub, a.tmp, a.slot(addEights))
+		a.Op(a.Add, 4*kernel.MaxDecodeRows, a.slot(addEights))
+	}
 	a.Op(a.Sub, kernel.Int8Block, a.slot(addKeys))
 	a.Op("JGT", block)
 	a.finish()
@@ -482,8 +588,13 @@ func (a *int8Adder) tile() {
 
 // lessEights sets the sums of integers to -8 times the codes of the rows.
 func (a *int8Adder) lessEights(half int) {
+	known, ready := a.name("%dKnown%d", a.rows, half), a.name("%dReady%d", a.rows, half)
+	if a.Dot4 != nil {
+		a.Op("CMPQ", a.slot(addHasEights), 0)
+		a.Op("JNE", known)
+	}
 	eights, zero := a.dims[0], a.dims[1]
-	a.Op(a.Load, a.patternAt(0x08080808), eights)
+	a.Op(a.Load, a.inPlaces(8), eights)
 	for _, acc := range a.acc {
 		a.Zero(a.Func, acc[0])
 	}
@@ -502,6 +613,20 @@ func (a *int8Adder) lessEights(half int) {
 			a.Op(a.Copy, acc[0], v)
 		}
 	}
+	if a.Dot4 == nil {
+		return
+	}
+	a.Jump(ready)
+	a.Label(known)
+	a.Op(a.Add, a.slot(addEights), a.codes)
+	for r, acc := range a.acc {
+		a.broadcast(r)
+		a.Op("VPSLLVD", a.upperCodes(), a.x, acc[0])
+		for _, v := range acc[1:] {
+			a.Op(a.Copy, acc[0], v)
+		}
+	}
+	a.Label(ready)
 }
 
 // interleave loads dims of four keys and returns vectors of lanes that have a dim of each of them.
@@ -546,8 +671,10 @@ func (a *int8Adder) loadDims(key int, v Vec) {
 		if a.twoBlocks() {
 			a.Op(broadcast, a.AddressOf(a.Func, a.upper, a.k[key], quantsOf(a.elem)), maskUpper, v)
 		}
-		a.Op("VPSRLVD", a.symbol("upperCodes", 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4)+"(SB)", v, v)
-		a.Op(and, a.patternAt(0x0f0f0f0f), v, v)
+		if !a.upperAsIs() {
+			a.Op("VPSRLVD", a.upperCodes(), v, v)
+		}
+		a.Op(and, a.inPlaces(15), v, v)
 	case a.part && a.VectorMasks:
 		a.Op("VPMASKMOVD", addr, a.tail, v)
 	case a.part:
@@ -649,6 +776,9 @@ func (a *int8Adder) addSums(half int) {
 		}
 		for j, v := range acc {
 			at := mem(sums, 4*blockDims*r+(half*a.vecs+j)*a.Bytes())
+			if a.upperAsIs() {
+				a.Op("VPSRAVD", a.upperCodes(), v, v)
+			}
 			a.IntToFloat(a.Func, v, v)
 			a.Op("VFMADD213PS", at, a.x, v)
 			if a.elem == kernel.Q4_1 {
