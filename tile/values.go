@@ -272,19 +272,26 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 func (m *weigher) byKey(set *kernel.Set, v *keyRows, off []int, groups, behind int, dst *float32) {
 	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], 0
 	for _, o := range off {
-		row, halves, i := unsafe.Add(base, o), m.halves[n:][:groups], 0
+		row, i := unsafe.Add(base, o), 0
 		for ; i+4 <= groups; i += 4 {
-			four, at := halves[i:i+4], i*unit
-			four[0], four[1] = *(*uint16)(unsafe.Add(row, at)), *(*uint16)(unsafe.Add(row, at+unit))
-			four[2], four[3] = *(*uint16)(unsafe.Add(row, at+2*unit)), *(*uint16)(unsafe.Add(row, at+3*unit))
+			four := unsafe.Add(row, i*unit)
+			putHalves(&m.halves[n], half(four, 0)|half(four, unit)<<16|half(four, 2*unit)<<32|half(four, 3*unit)<<48)
+			n += 4
 		}
 		for ; i < groups; i++ {
-			halves[i] = *(*uint16)(unsafe.Add(row, i*unit))
+			m.halves[n] = uint16(half(row, i*unit))
+			n++
 		}
-		n += groups
 	}
 	set.Float16(dst, &m.halves[0], n)
 }
+
+// half returns the binary16 at some bytes from p.
+func half(p unsafe.Pointer, at int) uint64 { return uint64(*(*uint16)(unsafe.Add(p, at))) }
+
+// putHalves stores four numbers of 16 bits at dst and behind it, the first in the lowest bits. Sets whose panels have all
+// groups are those of amd64, which has these first in memory.
+func putHalves(dst *uint16, four uint64) { *(*uint64)(unsafe.Pointer(dst)) = four }
 
 // packHead makes the panels of the weights of the keys for the rows of a KV head from one on, in whole vectors. It
 // returns the first lane of these, and their number.
