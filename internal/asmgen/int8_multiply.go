@@ -301,6 +301,9 @@ func (t *int8Tile) tile() {
 		t.Op(t.Add, t.free, t.mins)
 		t.Label(none)
 	}
+	if t.rows > 1 {
+		t.askC()
+	}
 	t.load("Depth", t.k)
 	t.Zero(t.Func, t.tmp)
 	for r := range t.rows {
@@ -506,6 +509,22 @@ func (t *int8Tile) askNext(lines int) {
 	t.Op(t.Add, lines*cacheLine, t.free)
 	t.save(t.free, "Next")
 	t.Label(done)
+}
+
+// askC asks for what the micro-tile adds its sums to: rows of C that are a page or more apart share sets of the
+// first-level cache, and are not in it.
+func (t *int8Tile) askC() {
+	t.loadBytes("Stride", t.k)
+	t.Op(t.Mov, t.LocalAt(int8C), t.free)
+	t.Op(t.Add, t.LocalAt(int8Vec), t.free)
+	for r := range t.rows {
+		for j := 0; j < t.vecs*t.Bytes(); j += cacheLine {
+			t.PrefetchNear(t.Func, mem(t.free, j))
+		}
+		if r < t.rows-1 {
+			t.Op(t.Add, t.k, t.free)
+		}
+	}
 }
 
 // beginStreams has a micro-tile of one row ask for what is read next, or for nothing new.
