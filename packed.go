@@ -92,7 +92,7 @@ func (p *PackedMatrix) Bytes() int {
 }
 
 // Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
-// 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T().
+// 2 MiB, which are read faster; a copy of less shares them with what lies beside it. Weights that are stored [out, in] are packed as w.T().
 //
 // The copy has the type of w where [PackedMatrix] has a form of it, and is float32 otherwise.
 //
@@ -144,6 +144,7 @@ func (e *Engine) pack(name string, precision Precision, w Matrix, heads int) (*P
 	}
 	p.mem = memory.Floats(n)
 	e.engine.Pack(unsafe.Pointer(&p.mem[0]), &part, w.rows, e.Workers())
+	memory.GatherHuge(p.mem)
 	return p, nil
 }
 

@@ -258,6 +258,10 @@ const (
 	// productItems is the least number of items a worker to aim for.
 	productItems = 8
 
+	// shareItems is the least number of items of a worker's run of its own where an item is of more than a unit, and
+	// shareBytes about what an item reads then.
+	shareItems, shareBytes = 16, 128 << 10
+
 	// productRun is the units of a run, which go through a block of rows one after the
 	// other, where they find the block in the second-level cache again.
 	productRun = 8
@@ -279,7 +283,7 @@ const (
 func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	var plan ProductPlan
 	var transposed, combine, fused, activated bool // parts
-	columns := 0
+	columns, bytes := 0, 0                         // bytes of packed weights
 	for i := range p.Parts {
 		part := &p.Parts[i]
 		path := e.path(p, part)
@@ -292,6 +296,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		units, _ := part.units(&l)
 		plan.Units += units
 		columns += part.Heads * part.Width
+		bytes += part.packedBytes(p.Depth) * part.Heads * l.lanes()
 	}
 	if plan.Units == 0 {
 		plan.WorkersWhy = "there is no work"
@@ -341,7 +346,8 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		mc = min(mc, e.activatedRows(e.set.Lanes))
 	}
 	if plan.Workers > 1 && packed && p.streams() {
-		plan.Shares, nc = true, 1
+		plan.Shares = true
+		nc = max(1, min(shareBytes/max(1, bytes/plan.Units), plan.Units/(shareItems*plan.Workers)))
 	}
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)

@@ -230,3 +230,22 @@ func TestFusedEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestShareItems: items of runs of their own have about shareBytes where panels have less, and a worker keeps
+// shareItems of them.
+func TestShareItems(t *testing.T) {
+	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
+	e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
+	var memory float32
+	for _, c := range []struct{ depth, columns, workers, panels int }{
+		{640, 262144, 2, 3}, {640, 262144, 192, 1}, {4096, 4096, 2, 1}, {576, 1536, 2, 1}, {128, 8192, 2, 4}, {128, 8192, 4, 2}, {32, 1 << 20, 2, 60},
+	} {
+		p := &Product{Rows: 1, Depth: c.depth, Seq: 1, Precision: kernel.PrecisionInt8, Parts: []Part{{
+			Heads: 1, Width: c.columns, Panels: unsafe.Pointer(&memory), Int8: kernel.WeightQ8_0.Int8(),
+		}}}
+		plan := e.PlanProduct(p, c.workers)
+		if !plan.Shares || plan.NC != c.panels || plan.Runs != (plan.Units+plan.NC-1)/plan.NC {
+			t.Errorf("%d x %d on %d workers: shares %v, %d items of %d panels, want %d", c.columns, c.depth, plan.Workers, plan.Shares, plan.Runs, plan.NC, c.panels)
+		}
+	}
+}

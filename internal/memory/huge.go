@@ -15,8 +15,37 @@ func Floats(n int) []float32 {
 	mem := make([]float32, n+align/4-1)
 	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (align/4 - 1)
 	mem = mem[skip:][:n:n]
-	AskHuge(mem)
+	if 4*n < HugePage {
+		askAround(mem)
+	} else {
+		AskHuge(mem)
+	}
 	return mem
+}
+
+// sharesHuge is the least size of what shares huge pages with others, in bytes.
+const sharesHuge = 64 << 10
+
+// askAround asks for the huge pages that x, memory of Go's heap, has a part of. The rest of them is heap, too.
+func askAround(x []float32) {
+	if 4*len(x) >= sharesHuge {
+		adviseAt(around(x))
+	}
+}
+
+// GatherHuge has the operating system gather in huge pages what lies in small ones of x, memory of Floats that is
+// written, as far as it does that at once.
+func GatherHuge(x []float32) {
+	if 4*len(x) >= sharesHuge {
+		gatherAt(around(x))
+	}
+}
+
+// around returns the huge pages that x has a part of, as an address and a size.
+func around(x []float32) (at, size uintptr) {
+	first := uintptr(unsafe.Pointer(unsafe.SliceData(x)))
+	at = first &^ (HugePage - 1)
+	return at, (first + uintptr(4*len(x)) - at + HugePage - 1) &^ (HugePage - 1)
 }
 
 // AskHuge asks the operating system for huge pages, those that lie in x as a whole: others may have a

@@ -3,3 +3,7 @@
 package memory
 
 func advise([]byte) {}
+
+func adviseAt(_, _ uintptr) {}
+
+func gatherAt(_, _ uintptr) {}

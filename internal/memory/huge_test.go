@@ -39,6 +39,13 @@ func TestHugePages(t *testing.T) {
 			t.Errorf("bytes %d to %d: %d bytes, want %d pages from page %d on", c.from, c.to, len(h), c.pages, c.page)
 		}
 	}
+	for _, c := range []struct{ from, to, page, pages int }{
+		{0, 64, 0, 1}, {0, HugePage, 0, 1}, {64, HugePage + 64, 0, 2}, {HugePage - 64, HugePage, 0, 1}, {HugePage + 64, 3*HugePage + 64, 1, 3},
+	} {
+		if at, size := around(mem[c.from/4 : c.to/4]); at != first+uintptr(c.page*HugePage) || size != uintptr(c.pages*HugePage) {
+			t.Errorf("around bytes %d to %d: %d bytes from byte %d on, want %d pages from page %d on", c.from, c.to, size, at-first, c.pages, c.page)
+		}
+	}
 	odds := unsafe.Slice((*odd)(unsafe.Pointer(&mem[0])), 3*HugePage/34)
 	if h := hugePages(odds); len(h) != 2*HugePage {
 		t.Errorf("%d values of 34 bytes: %d bytes, want two pages", len(odds), len(h))
@@ -46,6 +53,8 @@ func TestHugePages(t *testing.T) {
 	mem[HugePage/4] = 1
 	AskHuge(mem)
 	AskHuge([]odd(nil))
+	GatherHuge(mem)
+	GatherHuge(mem[:16])
 	if mem[HugePage/4] != 1 {
 		t.Errorf("a value is %v after the request, want 1", mem[HugePage/4])
 	}
