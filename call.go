@@ -309,12 +309,14 @@ func (c *Call) scattered() bool {
 		c.Q.extent(), c.K.extent(), c.V.extent(), c.KScale.extent(), c.VScale.extent(),
 		c.Bias.extent(), c.Mask.Keep.extent(), floatsExtent(c.ALiBi), floatsExtent(c.Sinks),
 	}
+	const out, q = 1, 3
+	inPlace := c.Out == c.Q
 	for i := range 3 { // what is written
 		if extents[i].base == nil {
 			continue
 		}
 		for j := i + 1; j < len(extents); j++ {
-			if extents[i].meets(&extents[j]) {
+			if extents[i].meets(&extents[j]) && !(i == out && j == q && inPlace) {
 				return false
 			}
 		}

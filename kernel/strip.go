@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
@@ -98,10 +99,20 @@ func (f StripForm) codes() int {
 }
 
 // StripBytes returns the bytes of so many values of a lane, whole blocks.
-func (w Weight) StripBytes(n int) int {
-	f := w.Strip()
-	return n / w.Values() * (f.Head() + w.Values()/f.SubBlock*(f.SubBlockHead()+f.codes()))
-}
+func (w Weight) StripBytes(n int) int { return n >> stripBlocks[w].shift * stripBlocks[w].bytes }
+
+// stripBlocks has the bytes of a block of a lane, of 1<<shift values, by type: products ask for them at each panel.
+var stripBlocks = func() (blocks [weights]struct {
+	shift uint8
+	bytes int
+}) {
+	for _, w := range StripTypes() {
+		f, n := w.Strip(), w.Values()
+		blocks[w].shift = uint8(bits.TrailingZeros(uint(n)))
+		blocks[w].bytes = f.Head() + n/f.SubBlock*(f.SubBlockHead()+f.codes())
+	}
+	return blocks
+}()
 
 // PackStrip packs a strip of vec lanes, of depth values each, whole blocks: those of lane l from value
 // first + l*r.Cols of r on, which begins a block. Lanes from cols on are zeros.
