@@ -23,7 +23,7 @@ type weigher struct {
 	byLane       [2]*float32              // [KeyBlock][MaxDecodeRows], scales and mins of a group by lane
 	laneOff      [kernel.MaxLanes]int     // of the scales of each lane
 	off          [2 * kernel.KeyBlock]int // bytes to the values of a part of a block whose first ones are not read
-	places       places
+	places       [4]places                // of rows that begin in different lanes
 
 	groupCodes, groupScales int // bytes, and values, from a group of the panel to the next
 
@@ -256,8 +256,9 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 	off, before := v.offsets(0)[keys.from:keys.to], (keys.from-from)*groups
 	m.byKey(set, v, off, groups, 0, ptr.At(m.scales, before))
 	lane0 := min(row, g.lanes-set.Vec) // of a whole vector of rows
-	m.places.set(row-lane0, g.rowsPerKV, groups, lanes)
-	a.RowOf, a.FactorOf = &m.places.row[0], &m.places.factor[0]
+	places := &m.places[(row-lane0)/g.rowsPerKV%len(m.places)]
+	places.set(row-lane0, g.rowsPerKV, groups, lanes)
+	a.RowOf, a.FactorOf = &places.row[0], &places.factor[0]
 	if e.HasMin() {
 		m.byKey(set, v, off, groups, 2, ptr.At(m.mins, before))
 	}
@@ -270,28 +271,36 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 // byKey makes float32 of a number of binary16 of each block, so many bytes behind its beginning: of all groups of a row,
 // and then of the next.
 func (m *weigher) byKey(set *kernel.Set, v *keyRows, off []int, groups, behind int, dst *float32) {
-	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], 0
-	for _, o := range off {
-		row, i := unsafe.Add(base, o), 0
-		for ; i+4 <= groups; i += 4 {
-			four := unsafe.Add(row, i*unit)
-			putHalves(&m.halves[n], half(four, 0)|half(four, unit)<<16|half(four, 2*unit)<<32|half(four, 3*unit)<<48)
-			n += 4
-		}
-		for ; i < groups; i++ {
-			m.halves[n] = uint16(half(row, i*unit))
-			n++
-		}
+	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], groups*len(off)
+	if groups == 4 {
+		gatherFourHalves(unsafe.Slice((*uint64)(unsafe.Pointer(&m.halves[0])), len(off)), off, base, unit)
+	} else {
+		gatherHalves(m.halves[:n], off, groups, base, unit)
 	}
 	set.Float16(dst, &m.halves[0], n)
 }
 
+// gatherHalves sets dst to as many numbers of 16 bits from each row at off from base, unit bytes apart.
+func gatherHalves(dst []uint16, off []int, each int, base unsafe.Pointer, unit int) {
+	for k, o := range off {
+		row, of := unsafe.Add(base, o), dst[k*each:][:each]
+		for i := range of {
+			of[i] = uint16(half(row, i*unit))
+		}
+	}
+}
+
+// gatherFourHalves is gatherHalves of four numbers from each row, the first in the lowest bits: sets whose panels have all groups
+// are those of amd64, which has these first in memory.
+func gatherFourHalves(dst []uint64, off []int, base unsafe.Pointer, unit int) {
+	for k, o := range off[:len(dst)] {
+		row := unsafe.Add(base, o)
+		dst[k] = half(row, 0) | half(row, unit)<<16 | half(row, 2*unit)<<32 | half(row, 3*unit)<<48
+	}
+}
+
 // half returns the binary16 at some bytes from p.
 func half(p unsafe.Pointer, at int) uint64 { return uint64(*(*uint16)(unsafe.Add(p, at))) }
-
-// putHalves stores four numbers of 16 bits at dst and behind it, the first in the lowest bits. Sets whose panels have all
-// groups are those of amd64, which has these first in memory.
-func putHalves(dst *uint16, four uint64) { *(*uint64)(unsafe.Pointer(dst)) = four }
 
 // packHead makes the panels of the weights of the keys for the rows of a KV head from one on, in whole vectors. It
 // returns the first lane of these, and their number.
