@@ -3,6 +3,7 @@ package asmgen
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -197,6 +198,11 @@ func (a *valueAdder) tile(rows, vecs int) {
 	}
 	fresh, begun := a.name("%dx%dFresh", rows, vecs), a.name("%dx%dBegun", rows, vecs)
 	a.sums("From", acc, fresh, func(v Vec, addr string) { a.Op(a.Load, addr, v) })
+	apart := a.apart(vecs)
+	if apart {
+		a.permute("evenOdd", acc, values, &factor, func(half, lane int) int { return 2*lane + half })
+		all = slices.Concat(acc...)
+	}
 	a.Jump(begun)
 	a.Label(fresh)
 	a.Broadcast(a.Func, a.constant(negZero), all[0])
@@ -204,6 +210,10 @@ func (a *valueAdder) tile(rows, vecs int) {
 		a.Op(a.Copy, all[0], v)
 	}
 	a.Label(begun)
+	if apart {
+		a.Op("VPTERNLOGD", 0xff, factor, factor, factor)
+		a.Op(a.ShlV, 16, factor, factor)
+	}
 	a.load("Off", a.off)
 	a.load("Scale", a.scale)
 	a.Op(a.Mov, a.first, a.p)
@@ -251,7 +261,49 @@ func (a *valueAdder) tile(rows, vecs int) {
 		key(loop+"Masked", loop+"Next")
 		a.Label(done)
 	}
+	if apart {
+		a.permute("inOrder", acc, values, &factor, func(half, lane int) int {
+			dim := half*a.Lanes + lane
+			return dim%2*a.Lanes + dim/2
+		})
+	}
 	a.update(acc, values[0], factor)
+}
+
+// apart reports whether even dims of BFloat16 and odd ones have accumulators of their own. To make a vector of them
+// float32 is one instruction then, where in order it is two.
+func (a *valueAdder) apart(vecs int) bool {
+	return a.elem == kernel.BFloat16 && a.Bytes() == cacheLine && vecs%2 == 0
+}
+
+// permute has each two accumulators of a row hold the lanes of both that of returns. index is lost, and spare is
+// another register then.
+func (a *valueAdder) permute(name string, acc [][]Vec, index []Vec, spare *Vec, of func(half, lane int) int) {
+	for half, v := range index {
+		var words []uint32
+		for lane := range a.Lanes {
+			words = append(words, uint32(of(half, lane)))
+		}
+		a.Op(a.Load, a.symbol(fmt.Sprint(name, half), words...)+"(SB)", v)
+	}
+	for _, row := range acc {
+		for j := 0; j < len(row); j += 2 {
+			a.Op(a.Copy, row[j], *spare)
+			a.Op("VPERMT2D", row[j+1], index[0], *spare)
+			a.Op("VPERMT2D", row[j+1], index[1], row[j])
+			row[j], row[j+1], *spare = *spare, row[j], row[j+1]
+		}
+	}
+}
+
+// evenOdd loads the even dims of a line of a key's values, or the odd ones.
+func (a *valueAdder) evenOdd(j int, v, odd Vec) {
+	addr := a.AddressOf(a.Func, a.v, a.tmp, j/2*cacheLine)
+	if j%2 == 0 {
+		a.Op(a.ShlV, 16, addr, v)
+	} else {
+		a.Op("VPANDD", addr, odd, v)
+	}
 }
 
 // constants loads what the element type wants.
@@ -301,7 +353,9 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.ahead, disp))
 		}
 		addr := a.AddressOf(a.Func, a.v, a.tmp, disp)
-		if a.elem == kernel.E4M3 || a.elem == kernel.E5M2 {
+		if a.apart(len(acc[0])) {
+			a.evenOdd(j, v, factor)
+		} else if a.elem == kernel.E4M3 || a.elem == kernel.E5M2 {
 			a.LoadWords(a.Func, addr, v)
 			a.Float8(a.Func, a.elem, v, &a.quarter)
 		} else {
