@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"runtime"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
@@ -272,7 +273,7 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 // and then of the next.
 func (m *weigher) byKey(set *kernel.Set, v *keyRows, off []int, groups, behind int, dst *float32) {
 	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], groups*len(off)
-	if groups == 4 {
+	if fourAtOnce && groups == 4 {
 		gatherFourHalves(unsafe.Slice((*uint64)(unsafe.Pointer(&m.halves[0])), len(off)), off, base, unit)
 	} else {
 		gatherHalves(m.halves[:n], off, groups, base, unit)
@@ -290,8 +291,11 @@ func gatherHalves(dst []uint16, off []int, each int, base unsafe.Pointer, unit i
 	}
 }
 
-// gatherFourHalves is gatherHalves of four numbers from each row, the first in the lowest bits: sets whose panels have all groups
-// are those of amd64, which has these first in memory.
+// fourAtOnce says that four numbers of 16 bits are stored as one of 64, the first in its lowest bits. Where the generic set
+// may have the most significant byte first in memory, they are not.
+const fourAtOnce = runtime.GOARCH == "amd64"
+
+// gatherFourHalves is gatherHalves of four numbers from each row, where fourAtOnce.
 func gatherFourHalves(dst []uint64, off []int, base unsafe.Pointer, unit int) {
 	for k, o := range off[:len(dst)] {
 		row := unsafe.Add(base, o)
