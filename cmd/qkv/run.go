@@ -17,7 +17,7 @@ const runSynopsis = `qkv run -q Q.npy -k K.npy -v V.npy -o OUT.npy [flags]
 Q, K and V are all of the same rank: [seq, dim], [heads, seq, dim] or
 [batch, heads, seq, dim]; with -layout bshd [seq, heads, dim] and [batch, seq, heads, dim].
 They may be float32, float64 or float16, in any byte order and order of the axes, and are
-computed with in float32, which is what is written, or as -class and -kv say.
+computed with in float32, or as -class and -kv say. float32 is what is written.
 K and V may have fewer heads, in a number that divides Q's. OUT has the rank and the
 layout of Q. LSE, the log-sum-exp of the scores, is [batch, heads, seq], less the axes
 that Q lacks. A score goes through -scale, -softcap, -alibi, -bias and the masks in this

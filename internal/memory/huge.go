@@ -6,7 +6,8 @@ import "unsafe"
 const HugePage = 2 << 20
 
 // Floats returns n values, all 0, that begin on a cache line. Those that fill a huge page begin on one,
-// and lie in such pages where the operating system grants them. They are memory of Go's heap.
+// and lie in such pages where the operating system grants them. Fewer share them with other memory, if
+// they are sharesHuge bytes or more. They are memory of Go's heap.
 func Floats(n int) []float32 {
 	align := 64
 	if 4*n >= HugePage {
@@ -34,7 +35,8 @@ func askAround(x []float32) {
 }
 
 // GatherHuge has the operating system gather in huge pages what lies in small ones of x, memory of Floats that is
-// written, as far as it does that at once.
+// written, as far as it does that at once. Linux does whether it is set to make huge pages or not. What lies beside x
+// in its first and last one is gathered, too, and takes memory even where nothing was there.
 func GatherHuge(x []float32) {
 	if 4*len(x) >= sharesHuge {
 		gatherAt(around(x))
