@@ -180,6 +180,12 @@ type Arch struct {
 	BroadcastHalf func(f *Func, addr string, v Vec)
 	StoreElement  func(f *Func, v Vec, addr string)
 
+	// BrainLoad, if not nil, loads a vector of bfloat16 numbers as float32 with one instruction of the ports of
+	// arithmetic, in an order of lanes that BrainOrder puts right. index is BrainIndex.
+	BrainLoad  func(f *Func, index, addr string, v Vec)
+	BrainIndex []uint32
+	BrainOrder func(f *Func, v Vec)
+
 	// LoadBytes loads a byte into each lane, as an integer without a sign. LoadWords loads bytes with
 	// their sign into halves of lanes, one after the other in the low half of v, and LoadWord one into
 	// the first. Float8 makes float32 of these: numbers of E5M2, and of E4M3 by 2^-8 of what they are.

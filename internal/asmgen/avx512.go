@@ -204,6 +204,20 @@ var avx512 = func() *Arch {
 			f.Op("VCVTPH2PS", low(tmp, "Y"), hi)
 		}
 	}
+	// Both halves of a vector have all 16 numbers, 8 in a part of 128 bits: the first half takes the first four
+	// of each part, the second one the others, each into the upper half of a lane.
+	for i := range uint32(16) {
+		at := 2 * (i%4 + i/8*4)
+		arch.BrainIndex = append(arch.BrainIndex, 0x8080|at<<16|(at+1)<<24)
+	}
+	arch.BrainLoad = func(f *Func, index, addr string, v Vec) {
+		f.Op("VBROADCASTI64X4", addr, v)
+		f.Op("VPSHUFB", index, v, v)
+	}
+	arch.BrainOrder = func(f *Func, v Vec) {
+		const middle = 0b11_01_10_00 // the two parts in the middle in the place of each other
+		f.Op("VSHUFF32X4", middle, v, v, v)
+	}
 	arch.Lookup = func(f *Func, table, index, dst Vec) { f.Op("VPERMPS", table, index, dst) }
 	arch.Float8 = func(f *Func, e kernel.Elem, v Vec, q *quarter) {
 		h := low(v, "Y")

@@ -32,6 +32,10 @@ const (
 	// stripAhead is how many bytes ahead of what it reads code that takes one part of a strip asks for more.
 	stripAhead = 4096
 
+	// stripNear is how many bytes ahead of what it reads code for one row asks once more, into the first-level
+	// cache: of requests for the second level, the core drops those that are too many at once.
+	stripNear = 1024
+
 	// stripCodes is how many values a row of codes has, and stripTurn how many rows of one value each a turn
 	// of the loop takes.
 	stripCodes, stripTurn = 8, 4
@@ -51,14 +55,16 @@ type strips struct {
 	*dequantizer
 	form kernel.StripForm
 	w    kernel.Weight
-	src  []Int // of parts
+	src  []Int // the first part, and the others where an address cannot have their distance
 	a    []Int // rows of A, at the first part
 	c    Int
 	ints []Int // for src and a
+	near int   // bytes ahead of what is read that are asked for once more, 0 if none are
 
 	parts          int // at a time: the sum of a part is one chain, whose latency others hide
 	acc            []Vec
-	scales, adds   []Vec // of parts
+	scales, adds   []Vec  // of parts
+	brains         string // index of BrainLoad, if there is one
 	power, minus   string
 	part, at       int // which of the parts, and which of the turn's values, is made next
 	partBytes, vec int
@@ -188,11 +194,18 @@ func (s *strips) multiply(rows int) {
 		}
 		s.registers(rows)
 		s.src = s.ints[rows:][:s.parts]
+		if s.MemoryOperands {
+			s.src = s.src[:1]
+		}
 		s.ahead = stripAhead
 		if s.parts > 1 {
 			s.ahead = s.parts * s.partBytes
 		}
-		for p := 1; p < s.parts; p++ {
+		s.near = 0
+		if codes := s.form.SubBlock > 1 && !s.form.Wide; rows == 1 && s.MemoryOperands && !(codes && 4*s.vec < cacheLine) {
+			s.near = stripNear // where arithmetic does not bind
+		}
+		for p := 1; p < len(s.src); p++ {
 			s.Op(s.Mov, s.src[p-1], s.src[p])
 			s.Op(s.Add, s.partBytes, s.src[p])
 		}
@@ -250,6 +263,9 @@ func (s *strips) registers(rows int) {
 	s.acc = m.take(rows*s.parts, "sums")
 	s.v, s.tmp = m.one("values"), m.one("scratch")
 	s.scales, s.adds, s.quad, s.numbers, s.power, s.minus = nil, nil, nil, nil, "", ""
+	if s.brains = ""; s.w == kernel.WeightBFloat16 && rows > 0 && s.BrainLoad != nil {
+		s.brains = s.pattern("lanes of bfloat16", s.BrainIndex...)
+	}
 	if s.form.SubBlock == 1 {
 		return
 	}
@@ -308,8 +324,22 @@ func (s *strips) begin(rows int) {
 	s.Countdown(s.count, s.name+"Begin")
 }
 
+// load16 loads numbers of 16 bits.
+func (s *strips) load16(addr string) {
+	if s.brains != "" {
+		s.BrainLoad(s.Func, s.brains, addr, s.v)
+	} else {
+		s.LoadElem(s.Func, s.form.Elem, addr, s.v)
+	}
+}
+
 // addParts adds the sums of parts to C, one after the other.
 func (s *strips) addParts(rows int) {
+	if s.brains != "" {
+		for _, v := range s.acc {
+			s.BrainOrder(s.Func, v)
+		}
+	}
 	x, zero := s.v, s.tmp
 	s.Op(s.Mov, s.LocalAt(localDst), s.c)
 	s.loadBytes("Stride", s.left)
@@ -368,18 +398,15 @@ func (s *strips) values(label func(what string) string) {
 	s.Op(s.Add, 0, s.count) // between the label of a jump forward and the loop
 	s.Loop(subBlock)
 	s.subBlockHead()
-	turns, bytes, values := s.form.SubBlock/stripTurn, stripTurn*s.vec, stripTurn
-	if !s.form.Wide {
-		turns, bytes, values = s.form.SubBlock/stripCodes, 4*s.vec, stripCodes
-	}
-	s.Op(s.Mov, turns, s.left)
+	bytes, values := s.turn()
+	s.Op(s.Mov, s.form.SubBlock/values, s.left)
 	s.Loop(turn)
 	s.askParts(bytes)
 	if s.form.Wide {
 		for i := range values {
 			for s.part = range s.parts {
 				s.at = i
-				s.LoadElem(s.Func, kernel.Int8, mem(s.src[s.part], i*s.vec), s.v)
+				s.LoadElem(s.Func, kernel.Int8, s.strip(s.part, i*s.vec), s.v)
 				s.finish()
 				s.put(s.v)
 			}
@@ -387,9 +414,11 @@ func (s *strips) values(label func(what string) string) {
 	} else {
 		for s.part = range s.parts {
 			s.at = 0
-			s.Op(s.Load, mem(s.src[s.part], 0), s.quad[0])
-			for half := range 2 {
-				s.numbers(s.quad, half, s.finish)
+			for row := 0; row < bytes; row += 4 * s.vec {
+				s.Op(s.Load, s.strip(s.part, row), s.quad[0])
+				for half := range 2 {
+					s.numbers(s.quad, half, s.finish)
+				}
 			}
 		}
 	}
@@ -398,6 +427,19 @@ func (s *strips) values(label func(what string) string) {
 	s.Branch(s.Func, s.left, "NE", "$0", turn)
 	s.Op(s.Sub, s.form.SubBlock, s.count)
 	s.Branch(s.Func, s.count, "GT", "$0", subBlock)
+}
+
+// turn returns how many bytes of a strip a turn of the loop takes, and how many values: for one row at least a
+// line of the cache.
+func (s *strips) turn() (bytes, values int) {
+	bytes, values = stripTurn*s.vec, stripTurn
+	if !s.form.Wide {
+		bytes, values = 4*s.vec, stripCodes
+	}
+	if s.near > 0 && bytes < cacheLine {
+		return cacheLine, values * cacheLine / bytes
+	}
+	return bytes, values
 }
 
 // turned moves on by bytes of strips and by values.
@@ -413,17 +455,28 @@ func (s *strips) turned(bytes, values int) {
 // askParts prefetches what comes next of so many bytes of each part, into the second-level cache: what is under
 // way to the first one is less than memory has to be asked for at once.
 func (s *strips) askParts(bytes int) {
-	for _, p := range s.src {
+	for p := range s.parts {
 		for line := 0; line < bytes; line += cacheLine {
-			s.Prefetch(s.Func, mem(p, s.ahead+line))
+			s.Prefetch(s.Func, s.strip(p, s.ahead+line))
+			if s.near > 0 {
+				s.PrefetchNear(s.Func, s.strip(p, s.near+line))
+			}
 		}
 	}
+}
+
+// strip returns the address of a byte of a part from where it is read on.
+func (s *strips) strip(part, disp int) string {
+	if len(s.src) == 1 {
+		return mem(s.src[0], part*s.partBytes+disp)
+	}
+	return mem(s.src[part], disp)
 }
 
 // askHead prefetches what comes next of a head of so many bytes of each part, where the turns behind it do not
 // come to all of its lines.
 func (s *strips) askHead(bytes int) {
-	if stripTurn*s.vec >= cacheLine {
+	if turn, _ := s.turn(); turn >= cacheLine {
 		s.askParts(bytes)
 	}
 }
@@ -457,12 +510,12 @@ func (s *strips) localPart(p, which int) string {
 // fineHead stores d and -m of a block of each part.
 func (s *strips) fineHead() {
 	s.askHead(s.form.Head() * s.vec)
-	for p, src := range s.src {
-		s.LoadElem(s.Func, s.form.Elem, mem(src, 0), s.v)
+	for p := range s.parts {
+		s.LoadElem(s.Func, s.form.Elem, s.strip(p, 0), s.v)
 		s.smaller(s.v)
 		s.Op(s.Store, s.v, s.localPart(p, 0))
 		if s.form.Min {
-			s.LoadElem(s.Func, s.form.Elem, mem(src, 2*s.vec), s.v)
+			s.LoadElem(s.Func, s.form.Elem, s.strip(p, 2*s.vec), s.v)
 			s.Op(s.MulV, s.minus, s.v, s.v)
 			s.Op(s.Store, s.v, s.localPart(p, 1))
 		}
@@ -477,17 +530,17 @@ func (s *strips) subBlockHead() {
 		bytes = s.form.SubBlockHead()
 	}
 	s.askHead(bytes * s.vec)
-	for p, src := range s.src {
+	for p := range s.parts {
 		to := [][]Vec{s.scales, s.adds}
 		for i, v := range to {
 			switch {
 			case len(v) == 0:
 			case s.form.Fine:
-				s.LoadElem(s.Func, kernel.Int8, mem(src, i*s.vec), v[p])
+				s.LoadElem(s.Func, kernel.Int8, s.strip(p, i*s.vec), v[p])
 				s.Op(s.Load, s.localPart(p, i), s.tmp)
 				s.Op(s.MulV, s.tmp, v[p], v[p])
 			default:
-				s.LoadElem(s.Func, s.form.Elem, mem(src, 2*i*s.vec), v[p])
+				s.LoadElem(s.Func, s.form.Elem, s.strip(p, 2*i*s.vec), v[p])
 				if i == 0 {
 					s.smaller(v[p])
 				}
@@ -506,7 +559,7 @@ func (s *strips) elements16(label func(what string) string) {
 		for i := range n {
 			for s.part = range s.parts {
 				s.at = i
-				s.LoadElem(s.Func, s.form.Elem, mem(s.src[s.part], 2*i*s.vec), s.v)
+				s.load16(s.strip(s.part, 2*i*s.vec))
 				s.put(s.v)
 			}
 		}
