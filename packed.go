@@ -92,9 +92,8 @@ func (p *PackedMatrix) Bytes() int {
 }
 
 // Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
-// 2 MiB, which are read faster; a copy of less shares them with what lies beside it. From Linux 6.1 on
-// it does so whatever /sys/kernel/mm/transparent_hugepage/enabled says. Weights that are stored
-// [out, in] are packed as w.T().
+// 2 MiB, which are read faster, unless /sys/kernel/mm/transparent_hugepage/enabled is never; a copy of
+// less shares them with what lies beside it. Weights that are stored [out, in] are packed as w.T().
 //
 // The copy has the type of w where [PackedMatrix] has a form of it, and is float32 otherwise.
 //

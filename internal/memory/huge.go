@@ -35,10 +35,10 @@ func askAround(x []float32) {
 }
 
 // GatherHuge has the operating system gather in huge pages what lies in small ones of x, memory of Floats that is
-// written, as far as it does that at once. Linux does whether it is set to make huge pages or not. What lies beside x
+// written, as far as it does that at once, unless it is set to make no huge pages. What lies beside x
 // in its first and last one is gathered, too, and takes memory even where nothing was there.
 func GatherHuge(x []float32) {
-	if 4*len(x) >= sharesHuge {
+	if 4*len(x) >= sharesHuge && !neverHuge() {
 		gatherAt(around(x))
 	}
 }

@@ -1,6 +1,12 @@
 package memory
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
 
 // advise is a request that may be refused.
 func advise(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }
@@ -13,4 +19,13 @@ func adviseAt(at, size uintptr) {
 // gatherAt gathers memory in huge pages, from Linux 6.1 on.
 func gatherAt(at, size uintptr) {
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, at, size, unix.MADV_COLLAPSE)
+}
+
+// neverHuge reports whether the system is set to make no huge pages, which MADV_COLLAPSE does not ask.
+var neverHuge = sync.OnceValue(func() bool { return never(os.ReadFile) })
+
+// never is neverHuge of what read returns.
+func never(read func(string) ([]byte, error)) bool {
+	text, _ := read("/sys/kernel/mm/transparent_hugepage/enabled")
+	return strings.Contains(string(text), "[never]")
 }

@@ -71,3 +71,23 @@ func TestCgroupLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestNeverHuge: the setting in brackets counts, and none , that is no file, allows them.
+func TestNeverHuge(t *testing.T) {
+	for text, want := range map[string]bool{
+		"always madvise [never]\n": true, "always [madvise] never\n": false, "[always] madvise never\n": false, "": false,
+	} {
+		got := never(func(path string) ([]byte, error) {
+			if path != "/sys/kernel/mm/transparent_hugepage/enabled" {
+				t.Errorf("reads %s", path)
+			}
+			if text == "" {
+				return nil, os.ErrNotExist
+			}
+			return []byte(text), nil
+		})
+		if got != want {
+			t.Errorf("%q: never is %v, want %v", text, got, want)
+		}
+	}
+}
