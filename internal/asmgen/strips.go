@@ -33,7 +33,7 @@ const (
 	stripAhead = 4096
 
 	// stripNear is how many bytes ahead of what it reads code for one row asks once more, into the first-level
-	// cache: of requests for the second level, the core drops those that are too many at once.
+	// cache: what is in the second one alone is waited for.
 	stripNear = 1024
 
 	// stripCodes is how many values a row of codes has, and stripTurn how many rows of one value each a turn
