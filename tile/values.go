@@ -1,7 +1,6 @@
 package tile
 
 import (
-	"runtime"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
@@ -273,8 +272,8 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 // and then of the next.
 func (m *weigher) byKey(set *kernel.Set, v *keyRows, off []int, groups, behind int, dst *float32) {
 	base, unit, n := unsafe.Add(v.base, behind), v.kv.Stride[3], groups*len(off)
-	if fourAtOnce && groups == 4 {
-		gatherFourHalves(unsafe.Slice((*uint64)(unsafe.Pointer(&m.halves[0])), len(off)), off, base, unit)
+	if groups == 4 {
+		gatherFourHalves(m.halves[:n], off, base, unit)
 	} else {
 		gatherHalves(m.halves[:n], off, groups, base, unit)
 	}
@@ -291,15 +290,12 @@ func gatherHalves(dst []uint16, off []int, each int, base unsafe.Pointer, unit i
 	}
 }
 
-// fourAtOnce says that four numbers of 16 bits are stored as one of 64, the first in its lowest bits. Where the generic set
-// may have the most significant byte first in memory, they are not.
-const fourAtOnce = runtime.GOARCH == "amd64"
-
-// gatherFourHalves is gatherHalves of four numbers from each row, where fourAtOnce.
-func gatherFourHalves(dst []uint64, off []int, base unsafe.Pointer, unit int) {
-	for k, o := range off[:len(dst)] {
-		row := unsafe.Add(base, o)
-		dst[k] = half(row, 0) | half(row, unit)<<16 | half(row, 2*unit)<<32 | half(row, 3*unit)<<48
+// gatherFourHalves is gatherHalves of four numbers from each row. The compiler makes one store of four.
+func gatherFourHalves(dst []uint16, off []int, base unsafe.Pointer, unit int) {
+	for k, o := range off {
+		row, of := unsafe.Add(base, o), dst[4*k:][:4]
+		four := half(row, 0) | half(row, unit)<<16 | half(row, 2*unit)<<32 | half(row, 3*unit)<<48
+		of[0], of[1], of[2], of[3] = uint16(four), uint16(four>>16), uint16(four>>32), uint16(four>>48)
 	}
 }
 
