@@ -203,10 +203,11 @@ func (r *reader) tensor() (t Tensor, offset uint64, err error) {
 		return t, 0, fmt.Errorf("it has %d dims, 1 to %d are supported", n, maxDims)
 	}
 	elements := uint64(1)
+	const most = math.MaxInt / 8 // a value takes 8 bytes at most
 	for range n {
 		d := r.uint64()
 		hi, lo := bits.Mul64(elements, d)
-		if r.err == nil && (hi != 0 || lo > math.MaxInt/16 || d < 1) {
+		if r.err == nil && (hi != 0 || lo > most || d < 1) {
 			return t, 0, fmt.Errorf("it has a dim of %d beside %v", d, t.Dims)
 		}
 		elements = lo

@@ -168,6 +168,7 @@ func TestErrors(t *testing.T) {
 		{one([]int{8, 0}, 0, 32), "dim of 0"},
 		{patch(one([]int{8, 8}, 0, 256), head+9+4, []uint64{1 << 62, 1 << 62}), "dim of 4611686018427387904"},
 		{patch(one([]int{8, 8}, 0, 256), head+9+4, []uint64{1 << 32, 1 << 31}), "dim of"},
+		{patch(one([]int{8, 8}, 0, 256), head+9+4, []uint64{640, 1 << 18}), "has 671088640 bytes"}, // as many as models have, of int of any size
 		{one([]int{8}, 4, 32), "type 4"},
 		{one([]int{8}, 99, 32), "type 99"},
 		{one([]int{8}, 1<<31, 32), "type 2147483648"},
