@@ -191,8 +191,8 @@ func checkHeads(t *testing.T, args []string, want []float32, heads, pairs int) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(got, want[(b*heads+h)*pairs:][:pairs]) {
-				t.Errorf("view %q: head %d of %d differs", args, h, b)
+			if want := want[(b*heads+h)*pairs:][:pairs]; !slices.Equal(got, want) {
+				t.Fatalf("view %q: head %d of %d:\n%v, want\n%v", args, h, b, got, want)
 			}
 		}
 	}

@@ -163,27 +163,8 @@ func TestViewProbs(t *testing.T) {
 			if layout == "bshd" {
 				files = [2]array{swap(q), swap(k)}
 			}
-			for b := range batch {
-				args := append(viewInputs(t, t.TempDir(), files[0], files[1])[1:], c.flags...)
-				var v viewFlags
-				if err := v.parse(append(args, "-layout", layout), nil); err != nil {
-					t.Fatal(err)
-				}
-				v.batch = b
-				p, err := v.read(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				for h := range heads {
-					got, err := p.of(t.Context(), h)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if want := want[(b*heads+h)*seqQ*seqKV:][:seqQ*seqKV]; !slices.Equal(got, want) {
-						t.Fatalf("%q, %s, head %d of %d:\n%v, want\n%v", c.flags, layout, h, b, got, want)
-					}
-				}
-			}
+			args := append(viewInputs(t, t.TempDir(), files[0], files[1])[1:], c.flags...)
+			checkHeads(t, append(args, "-layout", layout), want, heads, seqQ*seqKV)
 		}
 	}
 }

@@ -315,19 +315,10 @@ func (t *int8Tile) tile() {
 			}
 		}
 	}
-	switch {
-	case t.kind.linear && t.words():
-		t.Op(t.Load, t.patternAt(0x00010001), t.uppers)
-	case t.kind.linear:
-		t.Broadcast(t.Func, t.word(0xf0f0f0f0), t.uppers)
-	case t.words():
-		t.Broadcast(t.Func, t.word(0x00ff00ff), t.halves)
-	}
+	t.masks()
 	if t.kind.linear {
-		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
 		t.Op("VPBROADCASTD", t.LocalAt(int8Eights), t.eights)
 	} else if t.kind.nibbles {
-		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
 		t.load("Table", t.free)
 		if t.Lanes == 16 {
 			t.Op("VBROADCASTI32X4", mem(t.free, 0), t.tab)
@@ -351,6 +342,21 @@ func (t *int8Tile) tile() {
 	t.Branch(t.Func, t.k, "NE", "$0", loop)
 	t.store()
 	t.Op(t.Add, t.vecs*t.Bytes(), t.LocalAt(int8Vec))
+}
+
+// masks sets the registers by which codes are taken apart.
+func (t *int8Tile) masks() {
+	switch {
+	case t.kind.linear && t.words():
+		t.Op(t.Load, t.patternAt(0x00010001), t.uppers)
+	case t.kind.linear:
+		t.Broadcast(t.Func, t.word(0xf0f0f0f0), t.uppers)
+	case t.words():
+		t.Broadcast(t.Func, t.word(0x00ff00ff), t.halves)
+	}
+	if t.kind.nibbles {
+		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
+	}
 }
 
 // word returns the address of a word of 32 bits.

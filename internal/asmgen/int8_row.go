@@ -164,17 +164,7 @@ func (t *int8Tile) rowTile() {
 	if n := r.shift(); n > 0 {
 		t.Op("SHRQ", n, r.step)
 	}
-	switch {
-	case t.kind.linear && t.words():
-		t.Op(t.Load, t.patternAt(0x00010001), t.uppers)
-	case t.kind.linear:
-		t.Broadcast(t.Func, t.word(0xf0f0f0f0), t.uppers)
-	case t.words():
-		t.Broadcast(t.Func, t.word(0x00ff00ff), t.halves)
-	}
-	if t.kind.nibbles {
-		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
-	}
+	t.masks()
 	if t.kind.nibbles && !t.kind.linear {
 		var words [4]uint32
 		for i, code := range r.Table {
