@@ -1,6 +1,9 @@
 package memory
 
-import "unsafe"
+import (
+	"runtime"
+	"unsafe"
+)
 
 // HugePage is the size of the pages that Floats asks for, in bytes.
 const HugePage = 2 << 20
@@ -30,7 +33,8 @@ const sharesHuge = 64 << 10
 // askAround asks for the huge pages that x, memory of Go's heap, has a part of. The rest of them is heap, too.
 func askAround(x []float32) {
 	if 4*len(x) >= sharesHuge {
-		adviseAt(around(x))
+		advise(around(x))
+		runtime.KeepAlive(x)
 	}
 }
 
@@ -39,7 +43,8 @@ func askAround(x []float32) {
 // in its first and last one is gathered, too, and takes memory even where nothing was there.
 func GatherHuge(x []float32) {
 	if 4*len(x) >= sharesHuge && !neverHuge() {
-		gatherAt(around(x))
+		gather(around(x))
+		runtime.KeepAlive(x)
 	}
 }
 
@@ -53,18 +58,18 @@ func around(x []float32) (at, size uintptr) {
 // AskHuge asks the operating system for huge pages, those that lie in x as a whole: others may have a
 // part of the first and the last. x must have no pointers. Its values stay what they are.
 func AskHuge[T any](x []T) {
-	if h := hugePages(x); len(h) > 0 {
-		advise(h)
+	if at, size := within(x); size > 0 {
+		advise(at, size)
 	}
+	runtime.KeepAlive(x)
 }
 
-// hugePages returns the huge pages that lie in x as a whole.
-func hugePages[T any](x []T) []byte {
-	p := unsafe.Pointer(unsafe.SliceData(x))
-	size := len(x) * int(unsafe.Sizeof(*new(T)))
-	skip := -int(uintptr(p)) & (HugePage - 1)
-	if size-skip < HugePage {
-		return nil
+// within returns the huge pages that lie in x as a whole, as an address and a size.
+func within[T any](x []T) (at, size uintptr) {
+	first := uintptr(unsafe.Pointer(unsafe.SliceData(x)))
+	end := first + uintptr(len(x))*unsafe.Sizeof(*new(T))
+	if at = (first + HugePage - 1) &^ (HugePage - 1); at >= end {
+		return at, 0
 	}
-	return unsafe.Slice((*byte)(unsafe.Add(p, skip)), (size-skip)/HugePage*HugePage)
+	return at, (end - at) &^ (HugePage - 1)
 }

@@ -2,10 +2,8 @@
 
 package memory
 
-func advise([]byte) {}
+func advise(_, _ uintptr) {}
 
-func adviseAt(_, _ uintptr) {}
-
-func gatherAt(_, _ uintptr) {}
+func gather(_, _ uintptr) {}
 
 func neverHuge() bool { return true }

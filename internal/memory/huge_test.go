@@ -34,9 +34,9 @@ func TestHugePages(t *testing.T) {
 		{0, 0, 0, 0}, {0, HugePage - 64, 0, 0}, {0, HugePage, 0, 1}, {64, HugePage + 64, 0, 0},
 		{64, 2*HugePage + 64, 1, 1}, {HugePage - 64, 4 * HugePage, 1, 3}, {HugePage, 4*HugePage - 4, 1, 2},
 	} {
-		h := hugePages(mem[c.from/4 : c.to/4])
-		if len(h) != c.pages*HugePage || len(h) > 0 && uintptr(unsafe.Pointer(&h[0])) != first+uintptr(c.page*HugePage) {
-			t.Errorf("bytes %d to %d: %d bytes, want %d pages from page %d on", c.from, c.to, len(h), c.pages, c.page)
+		at, size := within(mem[c.from/4 : c.to/4])
+		if size != uintptr(c.pages*HugePage) || size > 0 && at != first+uintptr(c.page*HugePage) {
+			t.Errorf("in bytes %d to %d: %d bytes from byte %d on, want %d pages from page %d on", c.from, c.to, size, at-first, c.pages, c.page)
 		}
 	}
 	for _, c := range []struct{ from, to, page, pages int }{
@@ -47,8 +47,8 @@ func TestHugePages(t *testing.T) {
 		}
 	}
 	odds := unsafe.Slice((*odd)(unsafe.Pointer(&mem[0])), 3*HugePage/34)
-	if h := hugePages(odds); len(h) != 2*HugePage {
-		t.Errorf("%d values of 34 bytes: %d bytes, want two pages", len(odds), len(h))
+	if at, size := within(odds); at != first || size != 2*HugePage {
+		t.Errorf("%d values of 34 bytes: %d bytes, want two pages", len(odds), size)
 	}
 	mem[HugePage/4] = 1
 	AskHuge(mem)
