@@ -88,17 +88,7 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 		e.jobs.Put(j)
 		return true
 	}
-	j.open(p)
-	j.sched, j.decoding = s, d
-	if p.Plan == nil {
-		j.copyLists()
-	}
-	j.parts.reserve(d, e.set.Vec, p.DimV)
-	j.taken.Store(0)
-	if j.inRuns = s.Items == 0 && d.counters > 0 && s.Workers > 1; j.inRuns {
-		j.shares.begin(s.Decode, s.Workers)
-	}
-	j.finished.Store(0)
+	j.begin(p, s, d)
 	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failures.take()
 	whole := j.finished.Load() == int64(s.Items+s.Decode)
@@ -134,6 +124,21 @@ type job struct {
 // open has the job be one of p.
 func (j *job) open(p *Problem) {
 	j.problem, j.headsPerKV, j.modifies = *p, p.headsPerKV(), p.modifies()
+}
+
+// begin begins p, as it is divided.
+func (j *job) begin(p *Problem, s Schedule, d *decoding) {
+	j.open(p)
+	j.sched, j.decoding = s, d
+	if p.Plan == nil {
+		j.copyLists()
+	}
+	j.parts.reserve(d, j.engine.set.Vec, p.DimV)
+	j.taken.Store(0)
+	if j.inRuns = s.Items == 0 && d.counters > 0 && s.Workers > 1; j.inRuns {
+		j.shares.begin(s.Decode, s.Workers)
+	}
+	j.finished.Store(0)
 }
 
 // copyLists copies the lengths of the sequences, which were checked: a callback that changes
