@@ -14,14 +14,21 @@ func className(c qkv.Precision) string { return strings.ToLower(c.String()) }
 
 // ParseClass reads the name of a numerical class, as int8.
 func ParseClass(name string) (qkv.Precision, error) {
-	var names []string
 	for _, c := range kernel.Precisions() {
 		if c := qkv.Precision(c); className(c) == name {
 			return c, nil
 		}
+	}
+	return 0, fmt.Errorf("%q is not %s", name, ClassNames())
+}
+
+// ClassNames lists the names of the numerical classes, as "float32, int8 or bfloat16".
+func ClassNames() string {
+	var names []string
+	for _, c := range kernel.Precisions() {
 		names = append(names, className(qkv.Precision(c)))
 	}
-	return 0, fmt.Errorf("%q is not one of %s", name, strings.Join(names, ", "))
+	return listed(names, "or")
 }
 
 // formatClass is className, "" of class Float32.

@@ -19,14 +19,26 @@ type KV struct {
 func ParseElem(text string) (kernel.Elem, error) {
 	e, ok := kernel.ElemNamed(text)
 	if !ok {
-		var names []string
-		for _, e := range kernel.Elems() {
-			names = append(names, e.Name())
-		}
-		last := len(names) - 1
-		return 0, fmt.Errorf("%q is not %s or %s", text, strings.Join(names[:last], ", "), names[last])
+		return 0, fmt.Errorf("%q is not %s", text, ElemNames("or", nil))
 	}
 	return e, nil
+}
+
+// ElemNames lists the names of the types of keys and values, or of some, as "float32, float16 or int8".
+func ElemNames(conjunction string, some func(kernel.Elem) bool) string {
+	var names []string
+	for _, e := range kernel.Elems() {
+		if some == nil || some(e) {
+			names = append(names, e.Name())
+		}
+	}
+	return listed(names, conjunction)
+}
+
+// listed joins names as a sentence has them.
+func listed(names []string, conjunction string) string {
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " " + conjunction + " " + names[last]
 }
 
 // elemOption is the type of keys, of values, or of both, which is of one key where they have

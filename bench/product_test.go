@@ -36,7 +36,7 @@ func TestParseProduct(t *testing.T) {
 		{"m=1,n=1,k=256,w=q4", `w: "q4" is not one of float32, float16, bfloat16, int8, q8_0, q4_0, `},
 		{"m=1,n=1,k=128,w=q4_k", "k=128 is not a multiple of the 256 of a block of Q4_K"},
 		{"m=1,n=1,k=128,w=q8_0,packed=2", "packed=2 is not 1"},
-		{"m=1,n=1,k=128,w=q8_0,class=int4", `class: "int4" is not one of float32, int8`},
+		{"m=1,n=1,k=128,w=q8_0,class=int4", `class: "int4" is not float32, int8`},
 		{"m=1,n=1,k=128,class=int8", "class Int8 has no products by weights of type float32"},
 		{"m=1,n=1,k=48,w=int8,class=int8", "k=48 is not a multiple of the 32 of a block of class Int8"},
 	} {

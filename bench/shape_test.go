@@ -149,7 +149,7 @@ func TestParseShapeErrors(t *testing.T) {
 		{"h=8,sq=16,d=64,k=", `k="" is not float32`},
 		{"h=8,sq=16,d=64,class=int8,values=int4", `values="int4" is not int8`},
 		{"h=8,sq=16,d=64,values=int8", "values=int8 without class=int8"},
-		{"h=8,sq=16,d=64,class=int4", `class="int4" is not one of float32, int8, bfloat16`},
+		{"h=8,sq=16,d=64,class=int4", `class="int4" is not float32, int8 or bfloat16`},
 		{"h=8,sq=16,d=64,kv=int8,v=int8", "kv and v exclude each other"},
 		{"h=8,sq=16,d=64,k=int8,kv=int8", "kv and k exclude each other"},
 		{"h=8,sq=16,d=40,dv=64,kv=q8_0", "keys of q8_0 need a head dim that is a multiple of 32, it is 40"},

@@ -18,11 +18,12 @@ type classFlags struct {
 }
 
 func (c *classFlags) register(f *flag.FlagSet) {
-	f.Func("class", "compute in the numerical `CLASS` float32, int8 or bfloat16; int8 multiplies keys as integers, which\nthose of -kv int8, q8_0, q4_0 and q4_1 have", func(s string) (err error) {
+	integers := bench.ElemNames("and", kernel.Elem.Integers)
+	f.Func("class", "compute in the numerical `CLASS` "+bench.ClassNames()+"; int8 multiplies keys as integers, which\nthose of -kv "+integers+" have", func(s string) (err error) {
 		c.class, err = bench.ParseClass(s)
 		return err
 	})
-	f.Func("kv", "round keys and values to the `TYPE` float32, float16, bfloat16, int8, q8_0, e4m3, e5m2, q4_0 or q4_1", func(s string) (err error) {
+	f.Func("kv", "round keys and values to the `TYPE` "+bench.ElemNames("or", nil), func(s string) (err error) {
 		c.kv, err = bench.ParseElem(s)
 		return err
 	})

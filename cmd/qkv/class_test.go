@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // waves returns an array of numbers of many magnitudes.
@@ -193,6 +195,23 @@ func checkHeads(t *testing.T, args []string, want []float32, heads, pairs int) {
 			}
 			if want := want[(b*heads+h)*pairs:][:pairs]; !slices.Equal(got, want) {
 				t.Fatalf("view %q: head %d of %d:\n%v, want\n%v", args, h, b, got, want)
+			}
+		}
+	}
+}
+
+// TestUsageNames: usage texts name all types and classes.
+func TestUsageNames(t *testing.T) {
+	for _, name := range []string{"run", "view", "bench"} {
+		_, usage, _ := qkvRun(name, "-h")
+		usage = strings.Join(strings.Fields(usage), " ")
+		wants := []string{bench.ElemNames("or", nil), bench.ClassNames()}
+		if name != "bench" {
+			wants = append(wants, "-kv "+bench.ElemNames("and", kernel.Elem.Integers)+" have")
+		}
+		for _, want := range wants {
+			if !strings.Contains(usage, want) {
+				t.Errorf("qkv %s -h has no %q:\n%s", name, want, usage)
 			}
 		}
 	}
