@@ -72,12 +72,24 @@ type options struct {
 	sampler           model.Sampler
 }
 
-var typeNames = [...]string{
-	qkv.TypeFloat32: "float32", qkv.TypeFloat16: "float16", qkv.TypeBFloat16: "bfloat16", qkv.TypeInt8: "int8", qkv.TypeQ8_0: "q8_0",
-	qkv.TypeFloat8E4M3: "e4m3", qkv.TypeFloat8E5M2: "e5m2", qkv.TypeQ4_0: "q4_0", qkv.TypeQ4_1: "q4_1",
-}
+// The names of types of keys and values and of classes, by their numbers.
+var (
+	typeNames  = namesOf[qkv.ElemType]()
+	classNames = namesOf[qkv.Precision]()
+)
 
-var classNames = [...]string{qkv.PrecisionFloat32: "float32", qkv.PrecisionInt8: "int8", qkv.PrecisionBFloat16: "bfloat16"}
+// namesOf returns the names that flags have for the values of a type, which are those of the library without the
+// words that several share: q8_0 is BlockQ8_0. What has no name in the library has its number in brackets.
+func namesOf[T interface {
+	~int
+	fmt.Stringer
+}]() (names []string) {
+	short := strings.NewReplacer("block", "", "float8", "")
+	for v := T(0); !strings.Contains(v.String(), "("); v++ {
+		names = append(names, short.Replace(strings.ToLower(v.String())))
+	}
+	return names
+}
 
 // ofModels are the flags that need a model from a file.
 var ofModels = []string{"class", "context", "cpuprofile", "draft", "hadamard", "in-place", "key-mean", "min-p", "temperature", "top-k", "top-p"}
@@ -124,11 +136,11 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.Float64Var(&o.sampler.TopP, "top-p", 0, "sample from the most likely tokens whose `probability` comes to this; 0 for all")
 	f.Float64Var(&o.sampler.MinP, "min-p", 0, "sample from tokens at least this `ratio` times as likely as the first")
 	f.IntVar(&o.workers, "workers", 0, "most `goroutines` to compute on, GOMAXPROCS by default")
-	named(f, "kv", "type", "that the cache keeps keys and values in", typeNames[:], &o.kv)
+	named(f, "kv", "type", "that the cache keeps keys and values in", typeNames, &o.kv)
 	f.BoolVar(&o.hadamard, "hadamard", false, "multiply keys and values of a file's model by a Hadamard matrix, before the cache keeps them")
 	f.StringVar(&o.keyMean, "key-mean", "", "subtract the mean of the keys of the text in `file` from all keys of a file's model")
-	named(f, "class", "class", "of the products by the matrices of a file, and of the attention", classNames[:], &o.class)
-	f.BoolVar(&o.integerValues, "integer-values", false, "with -class int8, multiply values of a cache of int8, q8_0, q4_0 or q4_1 as integers, too")
+	named(f, "class", "class", "of the products by the matrices of a file, and of the attention", classNames, &o.class)
+	f.BoolVar(&o.integerValues, "integer-values", false, "with -class int8, multiply values as integers, too, of a cache in a type that has them")
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -118,8 +120,34 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%v: exit code %d\n%s%s", c.args, code, stdout, stderr)
 		}
 	}
-	if code, stdout, stderr := llama("-h"); code != exitOK || !strings.Contains(stdout, "bfloat16, int8, q8_0") || stderr != "" {
-		t.Errorf("-h: exit code %d\n%s%s", code, stdout, stderr)
+	code, stdout, stderr := llama("-h")
+	for _, names := range []string{"float32, float16, bfloat16, int8, q8_0, e4m3, e5m2, q4_0, q4_1\n", "float32, int8, bfloat16\n"} {
+		if code != exitOK || !strings.Contains(stdout, names) || stderr != "" {
+			t.Errorf("-h: exit code %d, want %q\n%s%s", code, names, stdout, stderr)
+		}
+	}
+}
+
+// TestReferenceUsage: reference.py says what it does where it is asked for what there is not.
+func TestReferenceUsage(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"quantize LIB FILE Q9_K OUT", "there is no type Q9_K; there are F32, F16, Q4_0, "},
+		{"quantize LIB FILE", "quantize: missing a required argument: 'kind'\n\nMakes what tests "},
+		{"continue LIB FILE PROMPT 3 4", "continue: too many positional arguments\n\nMakes what tests "},
+		{"speak", "Makes what tests "},
+		{"", "Makes what tests "},
+	} {
+		var stderr strings.Builder
+		cmd := exec.Command(python, append([]string{"reference.py"}, strings.Fields(c.args)...)...)
+		cmd.Stderr = &stderr
+		var exit *exec.ExitError
+		if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.HasPrefix(stderr.String(), c.want) {
+			t.Errorf("%s: %v\n%.200s", c.args, err, stderr.String())
+		}
 	}
 }
 

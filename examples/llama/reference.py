@@ -31,6 +31,7 @@ perplexity  llama.cpp's, of testdata/text.txt in parts of 512 tokens, as llama -
 
 import ctypes as C
 import glob
+import inspect
 import json
 import math
 import os
@@ -356,6 +357,8 @@ def quantize(lib, file, kind, out):
     """The parameters begin with four numbers: the threads, the kind, and the types of the output and the embedding,
     where the count of types means that the kind chooses. Then come bytes: whether quantised tensors may be quantised
     again, whether the output is quantised, whether all is copied, whether all have one type."""
+    if kind not in KINDS:
+        sys.exit(f"there is no type {kind}; there are {', '.join(KINDS)}")
     m = Library(lib)
     params = m.f("llama_model_quantize_default_params", Params)()
     words, flags = params.words, C.cast(C.byref(params), C.POINTER(C.c_uint8))
@@ -449,4 +452,9 @@ if __name__ == "__main__":
     }
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
-    commands[sys.argv[1]](*sys.argv[2:])
+    command, args = commands[sys.argv[1]], sys.argv[2:]
+    try:
+        inspect.signature(command).bind(*args)
+    except TypeError as e:
+        sys.exit(f"{sys.argv[1]}: {e}\n\n{__doc__}")
+    command(*args)
