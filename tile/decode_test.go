@@ -108,7 +108,7 @@ func TestOffsetsAreKept(t *testing.T) {
 	r := keyRows{stride: 256, even: true}
 	r.setOrder(order{step: kernel.KeyBlock, ahead: 64, windows: true})
 	kept := func() bool {
-		r.offAt.forget()
+		r.forgetOffsets()
 		r.off[1] = -1
 		r.offsets(0)
 		return r.off[1] == -1
@@ -123,7 +123,58 @@ func TestOffsetsAreKept(t *testing.T) {
 		t.Errorf("with row 0, %d is asked for, want %d", r.off[kernel.Upcoming], 32*512)
 	}
 	r.offAt = offsetsOf{seq: 1, key0: 64}
-	if r.offAt.forget(); r.offAt != (offsetsOf{}) {
-		t.Errorf("offsets of pages are kept: %+v", r.offAt)
+	r.rowsAt = r.offAt
+	if r.forgetOffsets(); r.offAt != (offsetsOf{}) || r.rowsAt != (offsetsOf{}) {
+		t.Errorf("offsets of pages are kept: %+v, rows %+v", r.offAt, r.rowsAt)
+	}
+}
+
+// TestTableOffsets: the rows of each block of a sequence's pages, and those to ask for with them, whether the block
+// before was looked up last or not, and whether they are copied from keys that lie likewise.
+func TestTableOffsets(t *testing.T) {
+	const n = 5*kernel.KeyBlock + 9
+	for _, tokens := range []int{1, 3, 16, 100, 256} {
+		for _, o := range []order{{step: 32, ahead: 32}, {step: kernel.KeyBlock, ahead: 64, windows: true}, {step: 16, ahead: kernel.KeyBlock}} {
+			for _, alike := range []bool{true, false} {
+				table := make([]int32, (n+tokens-1)/tokens)
+				for i := range table {
+					table[i] = int32((7*i + 3) % len(table))
+				}
+				p := Problem{PageTokens: tokens, Tables: [][]int32{table}}
+				p.K.Stride = [4]int{4096, 0, 16, 4}
+				if p.V.Stride = p.K.Stride; !alike {
+					p.V.Stride[2] = -32
+				}
+				at := &cursor{job: &job{problem: p}, seq: seq{lenKV: n, table: table}}
+				var k, v keyRows
+				k.kv, v.kv, v.twin = &p.K, &p.V, &k
+				k.setOrder(o)
+				v.setOrder(o)
+				for _, block := range []int{0, 1, 2, 4, 5, 3} {
+					at.key0 = block * kernel.KeyBlock
+					at.n = min(kernel.KeyBlock, n-at.key0)
+					for _, r := range []*keyRows{&k, &v} {
+						r.find(at, 0)
+						place := func(row int) int {
+							key := min(at.key0+row, n-1)
+							return int(table[key/tokens])*r.kv.Stride[0] + key%tokens*r.kv.Stride[2]
+						}
+						off := r.offsets(0)
+						if r.even {
+							continue
+						}
+						for i := range kernel.KeyBlock {
+							if got, ask := off[i], off[kernel.Upcoming+i]; got != place(i) || ask != place(o.upcoming(i)) {
+								t.Fatalf("pages of %d, order %+v, alike %v, block %d, row %d: %d, asks for %d, want %d and %d",
+									tokens, o, alike, block, i, got, ask, place(i), place(o.upcoming(i)))
+							}
+						}
+						if r == &v && alike != (r.rowsAt == offsetsOf{}) {
+							t.Fatalf("alike %v: rows of %+v were looked up for values", alike, r.rowsAt)
+						}
+					}
+				}
+			}
+		}
 	}
 }

@@ -56,6 +56,7 @@ func (p *Problem) place(s *seq, key int) (batch, token, run int) {
 // A keyRows is the rows of a key block of K or of V for one KV head.
 type keyRows struct {
 	kv     *KV
+	twin   *keyRows // the keys of these values, whose blocks are read before those of values; or nil
 	base   unsafe.Pointer
 	batch  int      // where base is
 	token  int      // likewise
@@ -72,9 +73,10 @@ type keyRows struct {
 
 	// off has bytes from base to each row of the block, to the row that a kernel is to ask for
 	// with each, and room for what a kernel that begins within the block may look at. rows has
-	// those to the rows of the block and of the one after, if they are not even.
+	// those to the rows of the block rowsAt and of the one after, if they are not even.
 	off       [3 * kernel.KeyBlock]int
 	rows      [2 * kernel.KeyBlock]int
+	rowsAt    offsetsOf
 	order     order
 	next      [kernel.KeyBlock]uint8 // the row to ask for with each
 	offAt     offsetsOf
@@ -89,11 +91,11 @@ type offsetsOf struct {
 	stride, seq, key0 int // seq from 1 on
 }
 
-// forget has offsets of a sequence looked up anew. Even ones are the same in every problem: where keys
+// forgetOffsets has offsets of a sequence looked up anew. Even ones are the same in every problem: where keys
 // are few, to compute them takes longer than all else.
-func (o *offsetsOf) forget() {
-	if !o.even {
-		*o = offsetsOf{}
+func (r *keyRows) forgetOffsets() {
+	if r.rowsAt = (offsetsOf{}); !r.offAt.even {
+		r.offAt = offsetsOf{}
 	}
 }
 
@@ -119,7 +121,7 @@ func (r *keyRows) find(at *cursor, head int) {
 	if !r.even {
 		r.batch, r.token = 0, 0
 		if r.offAt != (offsetsOf{seq: s.index + 1, key0: at.key0}) {
-			r.tableOffsets(at)
+			r.tableOffsets(at, r.twin)
 		}
 	}
 	r.toHead(at, head)
@@ -147,11 +149,32 @@ func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
 	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
 }
 
-// tableOffsets looks up the offsets of the block and of the next.
-func (r *keyRows) tableOffsets(at *cursor) {
+// tableOffsets looks up the offsets of the block and of the next, or copies those of other rows that lie likewise.
+func (r *keyRows) tableOffsets(at *cursor, other *keyRows) {
+	want := offsetsOf{seq: at.seq.index + 1, key0: at.key0}
+	if other != nil && other.offAt == want && other.order == r.order && other.kv.Stride == r.kv.Stride {
+		copy(r.off[:2*kernel.KeyBlock], other.off[:])
+		r.offAt = want
+		return
+	}
+	r.tableRows(at)
+	copy(r.off[:kernel.KeyBlock], r.rows[:])
+	if ahead := r.order.ahead; !r.order.windows && ahead <= kernel.KeyBlock {
+		copy(r.off[kernel.KeyBlock:], r.rows[ahead:][:kernel.KeyBlock])
+	} else {
+		for k, row := range r.next {
+			r.off[kernel.KeyBlock+k] = r.rows[row]
+		}
+	}
+	r.offAt, r.rowsAt = want, want
+}
+
+// tableRows looks up the rows of the block and of the next. Those of the block may be there, if the one before it was
+// looked up last.
+func (r *keyRows) tableRows(at *cursor) {
 	s, key0 := &at.seq, at.key0
 	first := 0
-	if r.offAt == (offsetsOf{seq: s.index + 1, key0: key0 - kernel.KeyBlock}) {
+	if r.rowsAt == (offsetsOf{seq: s.index + 1, key0: key0 - kernel.KeyBlock}) {
 		first = copy(r.rows[:kernel.KeyBlock], r.rows[kernel.KeyBlock:])
 	}
 	end := min(2*kernel.KeyBlock, s.lenKV-key0)
@@ -169,19 +192,18 @@ func (r *keyRows) tableOffsets(at *cursor) {
 	for k := max(end, first); k < 2*kernel.KeyBlock; k++ { // there are no more: nothing new to ask for
 		r.rows[k] = r.rows[end-1]
 	}
-	copy(r.off[:kernel.KeyBlock], r.rows[:])
-	for k, row := range r.next {
-		r.off[kernel.KeyBlock+k] = r.rows[row]
-	}
-	r.offAt = offsetsOf{seq: s.index + 1, key0: key0}
 }
 
 // setRows sets the offsets of the rows [k, end), which follow each other from a token on, and returns end.
 func (r *keyRows) setRows(k, end, batch, token int) int {
-	off := batch*r.kv.Stride[0] + token*r.kv.Stride[2]
-	for rows := r.rows[k:end]; len(rows) > 0; rows = rows[1:] {
-		rows[0] = off
-		off += r.kv.Stride[2]
+	step := r.kv.Stride[2]
+	off, rows := batch*r.kv.Stride[0]+token*step, r.rows[k:end]
+	for ; len(rows) >= 4; rows = rows[4:] { // most pages are multiples of 4 tokens
+		rows[0], rows[1], rows[2], rows[3] = off, off+step, off+2*step, off+3*step
+		off += 4 * step
+	}
+	for i := range rows {
+		rows[i] = off + i*step
 	}
 	return end
 }

@@ -107,8 +107,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
 	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.rounds()
-	w.kv.k.offAt.forget()
-	w.kv.v.offAt.forget()
+	w.kv.k.forgetOffsets()
+	w.kv.v.forgetOffsets()
+	w.kv.v.twin = &w.kv.k
 	w.kv.fewer = 0
 	if copies {
 		w.kv.k.floats = take(e.keyCopySize(p))
