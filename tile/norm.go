@@ -145,12 +145,8 @@ func (w *normalizer) tree(set *kernel.Set) float32 {
 	w.partial = [kernel.NormSums]float32{}
 	set.Sums(&w.sums)
 	s := &w.partial
-	for n := len(s) / 2; n > 0; n /= 2 {
-		for l := range n {
-			s[l] += s[l+n]
-		}
-	}
-	return s[0]
+	x := func(l int) float32 { return (s[l] + s[l+8]) + (s[l+4] + s[l+12]) } // in registers: loops would wait for stores
+	return (x(0) + x(2)) + (x(1) + x(3))
 }
 
 // scale writes y, which may be x.
