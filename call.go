@@ -326,13 +326,17 @@ func (c *Call) scattered() bool {
 
 // checkOptions reports an output that shares memory with options that were checked.
 func (c *Call) checkOptions(name string, written *region) error {
-	read := [...]region{c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks)}
-	for i, other := range [...]string{"bias", "mask", "alibi", "sinks"} {
-		if err := checkApart(name, written, other, &read[i]); err != nil {
-			return err
-		}
+	err := checkViewApart(name, written, "bias", &c.Bias)
+	if err == nil {
+		err = checkViewApart(name, written, "mask", &c.Mask.Keep)
 	}
-	return nil
+	if err == nil {
+		err = checkFloatsApart(name, written, "alibi", c.ALiBi)
+	}
+	if err == nil {
+		err = checkFloatsApart(name, written, "sinks", c.Sinks)
+	}
+	return err
 }
 
 // operands checks Q, K, V and Out.

@@ -299,15 +299,12 @@ func (p *Product) checkRead(y *region) error {
 
 // checkApart reports an output that shares elements with the weights or the bias.
 func (l *Linear) checkApart(output string, written *region, name, bias string) error {
-	var packed region
 	if l.Packed != nil { // maybe in memory of the caller
-		packed = floatsRegion(l.Packed.mem)
+		if err := checkFloatsApart(output, written, name, l.Packed.mem); err != nil {
+			return err
+		}
 	}
-	if err := checkApart(output, written, name, &packed); err != nil {
-		return err
-	}
-	added := floatsRegion(l.Bias)
-	if err := checkApart(output, written, bias, &added); err != nil {
+	if err := checkFloatsApart(output, written, bias, l.Bias); err != nil || !l.W.given() {
 		return err
 	}
 	return l.W.checkApart(output, written, name)

@@ -117,6 +117,9 @@ func (m *Matrix) check(name string) error {
 
 // checkElements reports what check does, of elements of any type.
 func (m *Matrix) checkElements(name string) error {
+	if m.plain() {
+		return nil
+	}
 	if !m.given() {
 		return argError(name, 0, 1, "%s is not given", name)
 	}
@@ -136,6 +139,13 @@ func (m *Matrix) checkElements(name string) error {
 	}
 	v := m.view()
 	return v.check(name, &matrixAxisNames)
+}
+
+// plain reports whether the matrix is one of float32 whose rows follow each other inside its slice, as most are, which
+// takes a part of what checkElements does for others to find out.
+func (m *Matrix) plain() bool {
+	return m.weights == nil && m.rows >= 1 && m.cols >= 1 && m.colStride == 1 && m.rowStride >= m.cols &&
+		m.offset >= 0 && m.offset <= len(m.data)-m.cols && times(m.rows-1, m.rowStride) <= len(m.data)-m.cols-m.offset
 }
 
 // checkWeights reports what checkElements does, and elements that share memory so much that a copy

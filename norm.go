@@ -184,9 +184,8 @@ func (n *Norm) checkWritten() error {
 
 // checkVectors reports an output that shares elements with the weight or the bias.
 func (n *Norm) checkVectors(name string, written *region) error {
-	weight, bias := floatsRegion(n.Weight), floatsRegion(n.Bias)
-	if err := checkApart(name, written, "weight", &weight); err != nil {
+	if err := checkFloatsApart(name, written, "weight", n.Weight); err != nil {
 		return err
 	}
-	return checkApart(name, written, "bias", &bias)
+	return checkFloatsApart(name, written, "bias", n.Bias)
 }

@@ -92,9 +92,14 @@ func (m *Matrix) region() (r region) {
 }
 
 // floatAxes returns the bytes of float32 values along two axes.
-func floatAxes(base unsafe.Pointer, rows, cols regionAxis) region {
-	r := region{extent: extent{base: base}, size: 4, axes: [4]regionAxis{rows, cols}}
-	r.extend()
+func floatAxes(base unsafe.Pointer, rows, cols regionAxis) (r region) {
+	r.base, r.size, r.hi = base, 4, 3
+	for i, a := range [2]regionAxis{rows, cols} {
+		if a.steps != 0 {
+			reach := a.step * a.steps
+			r.axes[i], r.lo, r.hi = a, r.lo+min(0, reach), r.hi+max(0, reach)
+		}
+	}
 	return r
 }
 
@@ -237,6 +242,24 @@ func checkApart(name string, out *region, other string, r *region) error {
 		return argError(name, 0, 0, "%s and %s %s", name, other, how)
 	}
 	return nil
+}
+
+// checkFloatsApart reports an output that shares memory with a slice. Most do not, which their extents say.
+func checkFloatsApart(name string, out *region, other string, x []float32) error {
+	if e := floatsExtent(x); !out.meets(&e) {
+		return nil
+	}
+	r := floatsRegion(x)
+	return checkApart(name, out, other, &r)
+}
+
+// checkViewApart reports an output that shares memory with a checked view, or may. Most do not, which their extents say.
+func checkViewApart(name string, out *region, other string, v *View) error {
+	if e := v.extent(); !out.meets(&e) {
+		return nil
+	}
+	r := v.region()
+	return checkApart(name, out, other, &r)
 }
 
 // checkApart reports an output that shares memory with a matrix of any type, or may.

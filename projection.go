@@ -240,27 +240,24 @@ var keptNames = [3][3]string{
 func (p *Projection) checkKept(name string, written *region) error {
 	for i := range p.parts {
 		part := &p.parts[i]
-		var kept [3]region
-		cols := part.Heads * part.Width
+		names, cols := &keptNames[part.index], part.Heads*part.Width
+		var err error
 		if part.packed != nil { // maybe in memory of the caller
-			kept[0] = floatsRegion(part.packed.mem)
+			err = checkFloatsApart(name, written, names[0], part.packed.mem)
 		} else if w := part.W.Weights; w != nil {
-			if err := checkWeightsApart(name, written, keptNames[part.index][0], w); err != nil {
-				return err
-			}
+			err = checkWeightsApart(name, written, names[0], w)
 		} else {
-			kept[0] = floatAxes(part.W.Base, regionAxis{4 * part.W.Row, p.in - 1}, regionAxis{4 * part.W.Col, cols - 1})
+			kept := floatAxes(part.W.Base, regionAxis{4 * part.W.Row, p.in - 1}, regionAxis{4 * part.W.Col, cols - 1})
+			err = checkApart(name, written, names[0], &kept)
 		}
-		if part.Bias != nil {
-			kept[1] = floatAxes(part.Bias, regionAxis{4, cols - 1}, regionAxis{})
+		if err == nil && part.Bias != nil {
+			err = checkFloatsApart(name, written, names[1], unsafe.Slice((*float32)(part.Bias), cols))
 		}
-		if part.index < len(p.norms) {
-			kept[2] = floatsRegion(p.norms[part.index])
+		if err == nil && part.index < len(p.norms) {
+			err = checkFloatsApart(name, written, names[2], p.norms[part.index])
 		}
-		for k := range kept {
-			if err := checkApart(name, written, keptNames[part.index][k], &kept[k]); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 	if p.rotary == nil {
