@@ -258,12 +258,14 @@ func (l *Layer) Forward(y, x Matrix) error {
 // A layerSpace is what a call of a Layer needs.
 type layerSpace struct {
 	mem     []float32
-	call    Call
 	project ProjectionCall
 	out     Product
 	product tile.Product
 	gates   Matrix // where the gate goes, and then what is left of the output
 	gating  tile.Gating
+
+	// Of a call that is no step's, which has these itself.
+	call    Call
 	problem tile.Problem
 	ours    bool // the output of the attention is in mem
 }
@@ -302,10 +304,12 @@ func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
 	run := l.projection.runs.Get().(*projecting)
 	if err = l.prepare(c, s, run); err == nil {
 		s.end(done, run)
+		s.problem.Done = done
 		whole = l.compute(s, run)
 	}
 	run.release()
 	l.projection.runs.Put(run)
+	s.call, s.problem, s.ours = Call{}, tile.Problem{}, false
 	s.release()
 	l.spaces.Put(s)
 	return whole, err
@@ -337,7 +341,7 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 		s.call = *c.Attention
 	}
 	s.ours = !s.call.Out.given()
-	if err := l.place(s, batch, tokens/batch, true); err != nil {
+	if err := l.place(s, &s.call, batch, tokens/batch, true); err != nil {
 		return err
 	}
 	o := &s.call.Out
@@ -355,7 +359,7 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 	if err := s.call.problem(&s.problem); err != nil {
 		return err
 	}
-	if err := l.prepareOutput(s, run, &c.Y); err != nil {
+	if err := l.prepareOutput(s, o, run, &c.Y); err != nil {
 		return err
 	}
 	written := c.Y.region()
@@ -411,9 +415,9 @@ func (l *Layer) checkOwn(name string, written *region) error {
 }
 
 // prepareOutput checks y and translates what comes after the attention, and the gate, which becomes a part
-// of the product that is prepared. Of the attention s.call.Out is known.
-func (l *Layer) prepareOutput(s *layerSpace, run *projecting, y *Matrix) error {
-	o, p := &s.call.Out, &run.product
+// of the product that is prepared. The output of the attention is o.
+func (l *Layer) prepareOutput(s *layerSpace, o *View, run *projecting, y *Matrix) error {
+	p := &run.product
 	rows := Matrix{data: o.floats(), offset: o.offset, rows: p.Rows, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]}
 	written := y.region()
 	if l.gate.cols > 0 {
@@ -436,12 +440,12 @@ func (l *Layer) prepareOutput(s *layerSpace, run *projecting, y *Matrix) error {
 // release drops the references to the caller's memory.
 func (s *layerSpace) release() {
 	releaseProduct(&s.product)
-	*s = layerSpace{mem: s.mem, product: s.product}
+	s.project, s.out, s.gates, s.gating = ProjectionCall{}, Product{}, Matrix{}, tile.Gating{}
 }
 
 // end has all parts of a call end when done is closed.
 func (s *layerSpace) end(done tile.Done, run *projecting) {
-	run.product.Done, s.problem.Done, s.gating.Done, s.product.Done = done, done, done, done
+	run.product.Done, s.gating.Done, s.product.Done = done, done, done
 }
 
 // output computes what comes after the attention, and reports whether all of it is computed.
@@ -488,10 +492,10 @@ func (l *Layer) checkOutput(y *Matrix, tokens int) error {
 	return nil
 }
 
-// place gives the operands of the attention that are not the caller's a place in the
+// place gives the operands of the attention c that are not the caller's a place in the
 // workspace: keys and values each head by itself, unless they go into a cache, queries and outputs
 // token by token. The error is a [*MemoryError].
-func (l *Layer) place(s *layerSpace, batch, seq int, kv bool) error {
+func (l *Layer) place(s *layerSpace, c *Call, batch, seq int, kv bool) error {
 	kvHeads := 0
 	if kv {
 		kvHeads = l.kvHeads
@@ -508,7 +512,6 @@ func (l *Layer) place(s *layerSpace, batch, seq int, kv bool) error {
 		free = free[n:]
 		return m
 	}
-	c := &s.call
 	if kvHeads > 0 && !c.K.given() {
 		c.K = BHSD(take(batch*seq*kvHeads*l.dimQK), batch, kvHeads, seq, l.dimQK)
 	}

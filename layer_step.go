@@ -86,9 +86,9 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if err := l.checkOutput(y, tokens); err != nil {
 		return err
 	}
-	c := &space.call
+	c := &s.call
 	*c = l.options
-	if err := l.place(space, 1, tokens, false); err != nil {
+	if err := l.place(space, c, 1, tokens, false); err != nil {
 		return err
 	}
 	space.project = ProjectionCall{X: *x, Q: c.Q}
@@ -98,7 +98,7 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if err := s.prepare(index, c, l.kvHeads == 0, true); err != nil {
 		return err
 	}
-	if err := l.prepareOutput(space, run, y); err != nil {
+	if err := l.prepareOutput(space, &c.Out, run, y); err != nil {
 		return err
 	}
 	written := y.region()

@@ -513,7 +513,9 @@ func (s *Step) prepare(layer int, c *Call, written, ownQ bool) error {
 	}
 	g, sg := &s.cache.pageGroups[l.pageGroup], &s.pageGroups[l.pageGroup]
 	d := &s.call
-	*d = *c
+	if d != c { // a Layer has it there
+		*d = *c
+	}
 	d.K, d.V, d.KScale, d.VScale = l.k, l.v, l.kScale, l.vScale
 	d.Tables, d.LensKV, d.CuLensQ = sg.tables, s.lens, s.cu
 	d.Mask.Align = BottomRight
