@@ -213,12 +213,15 @@ func (j *job) items() {
 	w := j.engine.workspaces.Get().(*workspace)
 	w.reserve(j.engine, &j.problem, &j.sched)
 	w.at.open(j)
+	done := int64(0)
 	for ; i >= 0 && w.item(i); i = j.take(run) {
-		done := int(j.finished.Add(1))
 		if f := j.problem.Progress; f != nil {
-			f(done, n)
+			f(int(j.finished.Add(1)), n)
+		} else {
+			done++ // other workers read what lies beside j.finished all the time
 		}
 	}
+	j.finished.Add(done)
 	w.release()
 	j.engine.workspaces.Put(w)
 	j.engine.phase(phaseNone)

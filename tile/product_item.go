@@ -156,14 +156,16 @@ func (j *productJob) drain() {
 	}
 	ws := j.engine.productSpaces.Get().(*productWorkspace)
 	ws.run = run
+	done := int64(0) // counted here: other workers read what lies beside j.finished all the time
 	for ; i >= 0 && !j.product.Done.Over(); i = j.take(run) {
 		row, unit := j.plan.item(i)
 		j.item(ws, row, unit)
 		if j.product.Done.Over() { // some of it may be missing
 			break
 		}
-		j.finished.Add(1)
+		done++
 	}
+	j.finished.Add(done)
 	ws.release()
 	j.engine.productSpaces.Put(ws)
 	j.engine.phase(phaseNone)
