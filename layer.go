@@ -30,7 +30,7 @@ type LayerConfig struct {
 	Attention Call
 
 	// MaxTokens, if not 0, is the most tokens, over all sequences, of one call. It bounds
-	// the memory that the Layer keeps, see [Layer.Workspace].
+	// the memory of a workspace, see [Layer.Workspace].
 	MaxTokens int
 }
 
@@ -38,9 +38,9 @@ type LayerConfig struct {
 //
 //	Y = softmax(scale * Q Kᵀ + mask) V Wo + bo, where Q, K and V are projections of X
 //
-// for heads side by side. A gate, if there is one, multiplies what comes before Wo. A Layer keeps its
-// workspaces between calls, so that these allocate nothing in steady state. It is safe for use by
-// several goroutines at once.
+// for heads side by side. A gate, if there is one, multiplies what comes before Wo. Workspaces
+// are kept between calls, one for all layers that run one after the other, so that calls allocate nothing in steady
+// state. A Layer is safe for use by several goroutines at once.
 type Layer struct {
 	projection *Projection
 	out, gate  layerWeights // of the output, and of its gate, if there is one
@@ -49,8 +49,6 @@ type Layer struct {
 
 	heads, dimQK, dimV int
 	kvHeads            int // 0 without weights of keys and values
-
-	spaces sync.Pool // of *layerSpace
 }
 
 // layerWeights are weights of a Layer besides those of its projection.
@@ -185,7 +183,6 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	if err := l.keepGate(&cfg); err != nil {
 		return nil, err
 	}
-	l.spaces.New = func() any { return new(layerSpace) }
 	return l, nil
 }
 
@@ -211,7 +208,7 @@ func (l *Layer) keepGate(cfg *LayerConfig) error {
 // Workspace returns the bytes that a call of so many tokens, over all sequences, needs at most: for
 // the queries, keys and values, for the attention's output where that does not take the place of the
 // queries, and for the gate. [Layer.Step] needs none for keys and values, which go into the cache. There
-// are as many workspaces as there are calls at one time. It is 0 of nil.
+// are as many workspaces as there are calls of layers at one time. It is 0 of nil.
 func (l *Layer) Workspace(tokens int) int {
 	if l == nil {
 		return 0
@@ -270,6 +267,10 @@ type layerSpace struct {
 	ours    bool // the output of the attention is in mem
 }
 
+// layerSpaces are those that no call uses. All layers take them from here: what the layer before has used is in a cache
+// yet, and a model needs the memory of one.
+var layerSpaces = sync.Pool{New: func() any { return new(layerSpace) }}
+
 // Run computes c. The error is an [*ArgError], or a [*MemoryError] for a workspace larger than
 // there is memory; nothing has been written then.
 func (l *Layer) Run(c *LayerCall) error {
@@ -300,18 +301,17 @@ func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
 	if c == nil {
 		return false, argError("call", 0, 1, "call is nil")
 	}
-	s := l.spaces.Get().(*layerSpace)
-	run := l.projection.runs.Get().(*projecting)
+	s := layerSpaces.Get().(*layerSpace)
+	run := l.projection.begin()
 	if err = l.prepare(c, s, run); err == nil {
 		s.end(done, run)
 		s.problem.Done = done
 		whole = l.compute(s, run)
 	}
 	run.release()
-	l.projection.runs.Put(run)
 	s.call, s.problem, s.ours = Call{}, tile.Problem{}, false
 	s.release()
-	l.spaces.Put(s)
+	layerSpaces.Put(s)
 	return whole, err
 }
 
@@ -486,7 +486,8 @@ func (l *Layer) checkOutput(y *Matrix, tokens int) error {
 	if err := y.checkWritable("y"); err != nil {
 		return err
 	}
-	if most := math.MaxInt / l.Workspace(1); tokens > most {
+	if times(tokens, l.Workspace(1)) == math.MaxInt {
+		most := math.MaxInt / l.Workspace(1)
 		return argError("x", tokens, most, "x has %d tokens, the workspace of at most %d can be addressed", tokens, most)
 	}
 	return nil

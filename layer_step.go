@@ -53,17 +53,16 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 	}
 	defer s.leave()
 	defer s.forget()
-	space := l.spaces.Get().(*layerSpace)
-	run := l.projection.runs.Get().(*projecting)
+	space := layerSpaces.Get().(*layerSpace)
+	run := l.projection.begin()
 	if err = l.prepareStep(s, index, y, x, space, run); err == nil {
 		space.end(done, run)
 		s.problem.Done = done
 		whole = s.finish(func() bool { return run.store(s, index) && s.attention() && l.output(space) })
 	}
 	run.release()
-	l.projection.runs.Put(run)
 	space.release()
-	l.spaces.Put(space)
+	layerSpaces.Put(space)
 	return whole, err
 }
 

@@ -96,7 +96,6 @@ type Projection struct {
 	scale     func(position int) float32
 	norms     [2][]float32 // of q and k
 	eps       float32
-	runs      sync.Pool // of *projecting
 }
 
 // Bytes returns the size of the packed weights of Q, K and V, [PackedMatrix.Bytes] of each. It is 0
@@ -210,7 +209,6 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 			}
 		}
 	}
-	p.runs.New = func() any { return &projecting{projection: p} }
 	return p, nil
 }
 
@@ -306,13 +304,12 @@ func (p *Projection) run(c *ProjectionCall, done tile.Done) (whole bool, err err
 	if c == nil {
 		return false, argError("call", 0, 1, "call is nil")
 	}
-	run := p.runs.Get().(*projecting)
+	run := p.begin()
 	if err = run.prepare(c); err == nil {
 		run.product.Done = done
 		whole = p.engine.engine.Multiply(&run.product, p.engine.Workers())
 	}
 	run.release()
-	p.runs.Put(run)
 	return whole, err
 }
 
@@ -341,6 +338,17 @@ type projecting struct {
 	product    tile.Product
 	scales     []float32 // of the queries of each row
 	positions  []int     // a copy of those of the call, which a QueryScale may change
+}
+
+// projectings are those that no call uses. All projections take them from here: what the layer before has used is in a
+// cache yet.
+var projectings = sync.Pool{New: func() any { return new(projecting) }}
+
+// begin returns what a call needs, until it is released.
+func (p *Projection) begin() *projecting {
+	r := projectings.Get().(*projecting)
+	r.projection = p
+	return r
 }
 
 // prepare checks the call and translates it.
@@ -484,5 +492,9 @@ func (r *projecting) scale() {
 	q.Parts[0].Scales = r.scales
 }
 
-// release drops the references to the caller's memory.
-func (r *projecting) release() { releaseProduct(&r.product) }
+// release ends a call, and drops the references to the caller's memory.
+func (r *projecting) release() {
+	releaseProduct(&r.product)
+	r.projection = nil
+	projectings.Put(r)
+}

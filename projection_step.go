@@ -50,7 +50,7 @@ func (p *Projection) step(s *Step, layer int, q *View, x *Matrix, done tile.Done
 		return false, err
 	}
 	defer s.leave()
-	run := p.runs.Get().(*projecting)
+	run := p.begin()
 	if err = run.checkQueries(s, q, x); err == nil {
 		err = run.prepareStep(s, layer, &ProjectionCall{Q: *q, X: *x})
 	}
@@ -59,7 +59,6 @@ func (p *Projection) step(s *Step, layer int, q *View, x *Matrix, done tile.Done
 		whole = s.finish(func() bool { return run.store(s, layer) })
 	}
 	run.release()
-	p.runs.Put(run)
 	return whole, err
 }
 

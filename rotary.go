@@ -235,13 +235,11 @@ func checkPositionCount(name string, batch, seq int, positions []int) error {
 
 // checkTables reports an output that shares memory with the tables.
 func (r *Rotary) checkTables(name string, written *region) error {
-	cos, sin := floatsRegion(r.tables.Cos), floatsRegion(r.tables.Sin)
-	for _, table := range [...]*region{&cos, &sin} {
-		if err := checkApart(name, written, "the tables of the rotary embedding", table); err != nil {
-			return err
-		}
+	const tables = "the tables of the rotary embedding"
+	if err := checkFloatsApart(name, written, tables, r.tables.Cos); err != nil {
+		return err
 	}
-	return nil
+	return checkFloatsApart(name, written, tables, r.tables.Sin)
 }
 
 // checkPositions reports positions of a tensor of that name that the tables do not have.
