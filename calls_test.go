@@ -129,6 +129,9 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Pairs:                func(a *kernel.PairsArgs) { w.note("Pairs", a.Work()) },
 		MultiplyPairs:        func(a *kernel.MultiplyArgs) { w.note("MultiplyPairs", a.Work()) },
 		MultiplyPairsFew:     func(a *kernel.MultiplyArgs) { w.note("MultiplyPairsFew", int64(a.Depth)*int64(a.Lanes)) },
+		ScoresPairs:          func(a *kernel.ScoresArgs) { w.note("ScoresPairs", a.Work()) },
+		PairWeights:          func(a *kernel.PairWeightsArgs) { w.note("PairWeights", a.Work()) },
+		AccumulatePairs:      func(a *kernel.AccumulateArgs) { w.note("AccumulatePairs", a.Work()) },
 		PeakBFloat16:         func(n int) { w.note("PeakBFloat16", 8*int64(n)) },
 		Read:                 func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
@@ -170,6 +173,9 @@ func TestWorkOfCalls(t *testing.T) {
 			for _, rows := range []int{1, 2000} { // all of one row
 				set.Pairs(&kernel.PairsArgs{Src: &far[0], ColStride: 1 << 10, Rows: rows, Cols: 1 << 12, Dst: &far[0]})
 			}
+			set.ScoresPairs(&kernel.ScoresArgs{K: &far[0], Keys: kernel.KeyBlock, Dim: MaxDim / 2, S: &far[0]})
+			set.AccumulatePairs(&kernel.AccumulateArgs{V: &far[0], DimStride: 1, Keys: kernel.KeyBlock / 2, Dim: MaxDim, O: &far[0]})
+			set.PairWeights(&kernel.PairWeightsArgs{Keys: kernel.KeyBlock, Lanes: set.Lanes})
 			set.MultiplyPairs(&kernel.MultiplyArgs{A: &far[0], Rows: 5000, Depth: kernel.KC / 2, C: &far[0], Lanes: set.Lanes})
 			set.MultiplyPairsFew(&kernel.MultiplyArgs{A: &far[0], Rows: set.FewRows, Depth: 1 << 16, B: &far[0], C: &far[0], Lanes: set.Lanes})
 			set.Dequantize(&kernel.DequantizeArgs{Depth: kernel.KC, Lanes: set.Lanes})
@@ -539,6 +545,17 @@ func TestCallsDivide(t *testing.T) {
 					A: &pairs[0], RowStride: 1, ColStride: 1, Rows: 3, Depth: 9*kernel.KC + 17, B: &pairs[0], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
 				}
 				either(t, generic, multiplyPairsFewGeneric, set.MultiplyPairsFew, a)
+			}},
+			{"ScoresPairs", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ScoresArgs{K: &pairs[0], KeyStride: dim, DimStride: 1, Keys: keys, Dim: dim, Q: &pairs[7], S: out, Lanes: lanes, Stride: lanes}
+				either(t, generic, scoresPairsGeneric, set.ScoresPairs, a)
+			}},
+			{"AccumulatePairs", func(generic bool, out, _, _ *float32) {
+				a := &kernel.AccumulateArgs{
+					V: &pairs[0], KeyStride: dim, DimStride: 1, Keys: keys, MaskFrom: 3, Dim: dim, P: &pairs[9], O: out, Alpha: &alpha[0],
+					Lanes: lanes, Stride: lanes, Mode: kernel.Rescale,
+				}
+				either(t, generic, accumulatePairsGeneric, set.AccumulatePairs, a)
 			}},
 			{"Combine", func(generic bool, out, _, _ *float32) {
 				a := &kernel.CombineArgs{A: &data[0], ColStride: 2, Depth: kernel.KC - 3, B: &data[1], BStride: 3, C: out, Lanes: 800}

@@ -18,26 +18,11 @@ func archSets() []*kernel.Set {
 
 // avx512amxSet works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
 var avx512amxSet = kernel.Set{
-	Name:              "avx512amx",
-	Base:              "avx512",
-	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16 | kernel.AMXINT8,
-	OnlyNamed:         true,
-	Vec:               16,
-	Lanes:             64,
-	Rows:              6,
-	DecodeRows:        16,
-	Turn:              256,
-	TurnFar:           48,
-	FewRows:           6,
-	Fuses:             true,
-	PeakFLOPs:         768,
-	PeakInt8Ops:       32768,
-	Paired:            true,
-	PeakBFloat16FLOPs: 1536,
-	Int8Halves:        false,
-	AnyValues:         true,
-	WholePanels:       true,
-	SpreadsLanes:      true,
+	Name:      "avx512amx",
+	Base:      "avx512",
+	Needs:     kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16 | kernel.AMXINT8,
+	OnlyNamed: true,
+	Vec:       16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 32768, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, WholePanels: true, SpreadsLanes: true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -60,9 +45,12 @@ var avx512amxSet = kernel.Set{
 	Dots:                 dotsAVX512,
 	Dequantize:           dequantizeWith(dequantizeAVX512),
 	DotWeights:           dotWeightsWith(dotWeightsAVX512),
-	Pairs:                pairsWith(pairsAVX512),
+	Pairs:                pairsWith(pairsAVX512BF16),
 	MultiplyPairs:        multiplyPairsAVX512BF16,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewAVX512),
+	ScoresPairs:          scoresPairsAVX512BF16,
+	PairWeights:          pairWeightsAVX512BF16,
+	AccumulatePairs:      accumulatePairsAVX512BF16,
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512AMX,
@@ -88,25 +76,10 @@ var avx512amxSet = kernel.Set{
 
 // avx512bf16Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
 var avx512bf16Set = kernel.Set{
-	Name:              "avx512bf16",
-	Base:              "avx512",
-	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16,
-	Vec:               16,
-	Lanes:             64,
-	Rows:              6,
-	DecodeRows:        16,
-	Turn:              256,
-	TurnFar:           48,
-	FewRows:           6,
-	Fuses:             true,
-	PeakFLOPs:         768,
-	PeakInt8Ops:       3072,
-	Paired:            true,
-	PeakBFloat16FLOPs: 1536,
-	Int8Halves:        false,
-	AnyValues:         true,
-	WholePanels:       true,
-	SpreadsLanes:      true,
+	Name:  "avx512bf16",
+	Base:  "avx512",
+	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, WholePanels: true, SpreadsLanes: true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -129,9 +102,12 @@ var avx512bf16Set = kernel.Set{
 	Dots:                 dotsAVX512,
 	Dequantize:           dequantizeWith(dequantizeAVX512),
 	DotWeights:           dotWeightsWith(dotWeightsAVX512),
-	Pairs:                pairsWith(pairsAVX512),
+	Pairs:                pairsWith(pairsAVX512BF16),
 	MultiplyPairs:        multiplyPairsAVX512BF16,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewAVX512),
+	ScoresPairs:          scoresPairsAVX512BF16,
+	PairWeights:          pairWeightsAVX512BF16,
+	AccumulatePairs:      accumulatePairsAVX512BF16,
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
@@ -157,25 +133,10 @@ var avx512bf16Set = kernel.Set{
 
 // avx512vnniSet works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
 var avx512vnniSet = kernel.Set{
-	Name:              "avx512vnni",
-	Base:              "avx512",
-	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
-	Vec:               16,
-	Lanes:             64,
-	Rows:              6,
-	DecodeRows:        16,
-	Turn:              256,
-	TurnFar:           48,
-	FewRows:           6,
-	Fuses:             true,
-	PeakFLOPs:         768,
-	PeakInt8Ops:       3072,
-	Paired:            false,
-	PeakBFloat16FLOPs: 768,
-	Int8Halves:        false,
-	AnyValues:         true,
-	WholePanels:       true,
-	SpreadsLanes:      true,
+	Name:  "avx512vnni",
+	Base:  "avx512",
+	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, PeakBFloat16FLOPs: 768, AnyValues: true, WholePanels: true, SpreadsLanes: true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -201,6 +162,9 @@ var avx512vnniSet = kernel.Set{
 	Pairs:                pairsWith(pairsAVX512),
 	MultiplyPairs:        multiplyPairsGeneric,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewAVX512),
+	ScoresPairs:          scoresPairsGeneric,
+	PairWeights:          pairWeightsGeneric,
+	AccumulatePairs:      accumulatePairsGeneric,
 	Quantize:             quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512VNNI,
@@ -226,24 +190,9 @@ var avx512vnniSet = kernel.Set{
 
 // avx512Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
 var avx512Set = kernel.Set{
-	Name:              "avx512",
-	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:               16,
-	Lanes:             64,
-	Rows:              6,
-	DecodeRows:        16,
-	Turn:              256,
-	TurnFar:           48,
-	FewRows:           6,
-	Fuses:             true,
-	PeakFLOPs:         768,
-	PeakInt8Ops:       1536,
-	Paired:            false,
-	PeakBFloat16FLOPs: 768,
-	Int8Halves:        true,
-	AnyValues:         true,
-	WholePanels:       true,
-	SpreadsLanes:      true,
+	Name:  "avx512",
+	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 768, Int8Halves: true, AnyValues: true, WholePanels: true, SpreadsLanes: true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -269,6 +218,9 @@ var avx512Set = kernel.Set{
 	Pairs:                pairsWith(pairsAVX512),
 	MultiplyPairs:        multiplyPairsGeneric,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewAVX512),
+	ScoresPairs:          scoresPairsGeneric,
+	PairWeights:          pairWeightsGeneric,
+	AccumulatePairs:      accumulatePairsGeneric,
 	Quantize:             quantizeWith(quantizeAVX512),
 	UnpackInt8:           unpackInt8AVX512,
 	MultiplyInt8:         multiplyInt8AVX512,
@@ -294,25 +246,10 @@ var avx512Set = kernel.Set{
 
 // avxvnniSet works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
 var avxvnniSet = kernel.Set{
-	Name:              "avxvnni",
-	Base:              "avx2",
-	Needs:             kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVXVNNI,
-	Vec:               8,
-	Lanes:             16,
-	Rows:              6,
-	DecodeRows:        12,
-	Turn:              32,
-	TurnFar:           16,
-	FewRows:           6,
-	Fuses:             true,
-	PeakFLOPs:         384,
-	PeakInt8Ops:       1536,
-	Paired:            false,
-	PeakBFloat16FLOPs: 384,
-	Int8Halves:        false,
-	AnyValues:         false,
-	WholePanels:       true,
-	SpreadsLanes:      true,
+	Name:  "avxvnni",
+	Base:  "avx2",
+	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVXVNNI,
+	Vec:   8, Lanes: 16, Rows: 6, DecodeRows: 12, Turn: 32, TurnFar: 16, FewRows: 6, Fuses: true, PeakFLOPs: 384, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 384, WholePanels: true, SpreadsLanes: true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
 	Scores:               scoresAVX2,
@@ -338,6 +275,9 @@ var avxvnniSet = kernel.Set{
 	Pairs:                pairsWith(pairsAVX2),
 	MultiplyPairs:        multiplyPairsGeneric,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewAVX2),
+	ScoresPairs:          scoresPairsGeneric,
+	PairWeights:          pairWeightsGeneric,
+	AccumulatePairs:      accumulatePairsGeneric,
 	Quantize:             quantizeWith(quantizeAVXVNNI),
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVXVNNI,
@@ -363,24 +303,9 @@ var avxvnniSet = kernel.Set{
 
 // avx2Set works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
 var avx2Set = kernel.Set{
-	Name:              "avx2",
-	Needs:             kernel.AVX2 | kernel.FMA3 | kernel.F16C,
-	Vec:               8,
-	Lanes:             16,
-	Rows:              6,
-	DecodeRows:        12,
-	Turn:              32,
-	TurnFar:           16,
-	FewRows:           6,
-	Fuses:             true,
-	PeakFLOPs:         384,
-	PeakInt8Ops:       768,
-	Paired:            false,
-	PeakBFloat16FLOPs: 384,
-	Int8Halves:        true,
-	AnyValues:         false,
-	WholePanels:       true,
-	SpreadsLanes:      true,
+	Name:  "avx2",
+	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C,
+	Vec:   8, Lanes: 16, Rows: 6, DecodeRows: 12, Turn: 32, TurnFar: 16, FewRows: 6, Fuses: true, PeakFLOPs: 384, PeakInt8Ops: 768, PeakBFloat16FLOPs: 384, Int8Halves: true, WholePanels: true, SpreadsLanes: true,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
 	Scores:               scoresAVX2,
@@ -406,6 +331,9 @@ var avx2Set = kernel.Set{
 	Pairs:                pairsWith(pairsAVX2),
 	MultiplyPairs:        multiplyPairsGeneric,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewAVX2),
+	ScoresPairs:          scoresPairsGeneric,
+	PairWeights:          pairWeightsGeneric,
+	AccumulatePairs:      accumulatePairsGeneric,
 	Quantize:             quantizeWith(quantizeAVX2),
 	UnpackInt8:           unpackInt8AVX2,
 	MultiplyInt8:         multiplyInt8AVX2,
@@ -437,10 +365,30 @@ func multiplyInt8AVX512AMX(a *kernel.MultiplyInt8Args)
 // peakInt8AVX512AMX runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVX512AMX(n int)
 
+// pairsAVX512BF16 is pairsGeneric where ColStride is 1, and rows are whole vectors.
+//
+//go:noescape
+func pairsAVX512BF16(a *kernel.PairsArgs)
+
 // multiplyPairsAVX512BF16 is multiplyPairsGeneric.
 //
 //go:noescape
 func multiplyPairsAVX512BF16(a *kernel.MultiplyArgs)
+
+// scoresPairsAVX512BF16 is scoresPairsGeneric.
+//
+//go:noescape
+func scoresPairsAVX512BF16(a *kernel.ScoresArgs)
+
+// pairWeightsAVX512BF16 is pairWeightsGeneric.
+//
+//go:noescape
+func pairWeightsAVX512BF16(a *kernel.PairWeightsArgs)
+
+// accumulatePairsAVX512BF16 is accumulatePairsGeneric.
+//
+//go:noescape
+func accumulatePairsAVX512BF16(a *kernel.AccumulateArgs)
 
 // peakBFloat16AVX512BF16 runs n rounds of 24 multiply-adds of vectors, or of pairs.
 func peakBFloat16AVX512BF16(n int)

@@ -90,3 +90,55 @@ func (code chainCode) multiplyPairsFew(a *kernel.MultiplyArgs) {
 		part.Add, part.Bias = true, nil
 	}
 }
+
+func scoresPairsGeneric(a *kernel.ScoresArgs) {
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			acc := float32(0)
+			for d := range a.Dim {
+				k0, k1 := splitAt(a.K, k*a.KeyStride+d*a.DimStride)
+				q0, q1 := splitAt(a.Q, d*a.Stride+l)
+				acc = fp.FMA(k1, q1, fp.FMA(k0, q0, acc))
+			}
+			*ptr.At(a.S, k*a.Stride+l) = acc
+		}
+	}
+}
+
+func pairWeightsGeneric(a *kernel.PairWeightsArgs) {
+	for k := 0; k < a.Keys; k += 2 {
+		row := ptr.At(a.P, k*a.Stride)
+		for l := range a.Lanes {
+			second := negZero
+			if k+1 < a.Keys {
+				second = *ptr.At(row, a.Stride+l)
+			}
+			*ptr.At(a.P, k/2*a.Stride+l) = math.Float32frombits(kernel.PairOfWeights(*ptr.At(row, l), second))
+		}
+	}
+}
+
+func accumulatePairsGeneric(a *kernel.AccumulateArgs) {
+	for d := range a.Dim {
+		for l := range a.Lanes {
+			acc := negZero
+			for k := range a.Keys {
+				v0, v1 := splitAt(a.V, k*a.KeyStride+d*a.DimStride)
+				p0, p1 := splitAt(a.P, k*a.Stride+l)
+				if k < a.MaskFrom || math.Float32bits(p0)&signBit == 0 {
+					acc = fp.FMA(v0, p0, acc)
+				}
+				if k < a.MaskFrom || math.Float32bits(p1)&signBit == 0 {
+					acc = fp.FMA(v1, p1, acc)
+				}
+			}
+			o := ptr.At(a.O, d*a.Stride+l)
+			*o = updated(*o, acc, a.Mode, a.Alpha, l)
+		}
+	}
+}
+
+// splitAt returns the numbers of the pair i elements after p.
+func splitAt(p *float32, i int) (first, second float32) {
+	return kernel.Split(math.Float32bits(*ptr.At(p, i)))
+}

@@ -51,6 +51,13 @@ type Ahead struct {
 //			S[k*Stride+l] = acc
 //		}
 //	}
+//
+// Set.ScoresPairs computes the same of pairs of numbers that [Brain] leaves: an element of K and Q is a [Pair] of
+// dims, and Dim counts these. A step is
+//
+//	k0, k1 := Split(K[k*KeyStride+d*DimStride])
+//	q0, q1 := Split(Q[d*Stride+l])
+//	acc = fma(k1, q1, fma(k0, q0, acc))
 type ScoresArgs struct {
 	K         *float32 // first key of the call, dim 0
 	KeyStride int      // elements from one key to the next, any sign, 0 included
@@ -218,6 +225,18 @@ const (
 //
 // Rescale with an Alpha of 1 gives the bits of Add, and First those of either on
 // an output of +0, so Mode is an economy and no part of the result.
+//
+// Set.AccumulatePairs computes the same of pairs of numbers that [Brain] leaves, but for weights of -0: an element of V
+// and P is a [Pair] of keys, and Keys, at most KeyBlock/2, and MaskFrom count these. A step is
+//
+//	v0, v1 := Split(V[k*KeyStride+d*DimStride])
+//	p0, p1 := Split(P[k*Stride+l])
+//	if k < MaskFrom || !signbit(p0) {
+//		acc = fma(v0, p0, acc)
+//	}
+//	if k < MaskFrom || !signbit(p1) {
+//		acc = fma(v1, p1, acc)
+//	}
 type AccumulateArgs struct {
 	V         *float32 // first key of the block, first dim of the call
 	KeyStride int      // elements from one key to the next, any sign, 0 included

@@ -45,6 +45,23 @@ func (s *Set) Scores(a *ScoresArgs) {
 	a.K, a.S, a.Keys = key, scores, keys
 }
 
+// ScoresPairs calls [Funcs.ScoresPairs].
+//
+//go:noinline
+func (s *Set) ScoresPairs(a *ScoresArgs) {
+	if a.Work() <= MaxWork || a.Keys == 1 {
+		s.funcs.ScoresPairs(a)
+		return
+	}
+	key, scores, keys := a.K, a.S, a.Keys
+	step := s.wholeTiles(part(keys, a.Work()))
+	for k := 0; k < keys; k += step {
+		a.K, a.S, a.Keys = ptr.At(key, k*a.KeyStride), ptr.At(scores, k*a.Stride), min(step, keys-k)
+		s.ScoresPairs(a)
+	}
+	a.K, a.S, a.Keys = key, scores, keys
+}
+
 // part returns how many of n rows or dims have no more than [MaxWork] of their work, and at
 // least one.
 func part(n int, work int64) int { return int(max(1, MaxWork*int64(n)/work)) }
@@ -90,6 +107,28 @@ func (s *Set) Accumulate(a *AccumulateArgs) {
 	for d := 0; d < dim; d += step {
 		a.V, a.O, a.Dim = ptr.At(value, d*a.DimStride), ptr.At(out, d*a.Stride), min(step, dim-d)
 		s.Accumulate(a)
+	}
+	a.V, a.O, a.Dim = value, out, dim
+}
+
+// PairWeights calls [Funcs.PairWeights].
+//
+//go:noinline
+func (s *Set) PairWeights(a *PairWeightsArgs) { s.funcs.PairWeights(a) }
+
+// AccumulatePairs calls [Funcs.AccumulatePairs].
+//
+//go:noinline
+func (s *Set) AccumulatePairs(a *AccumulateArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.AccumulatePairs(a)
+		return
+	}
+	value, out, dim := a.V, a.O, a.Dim
+	step := s.wholeTiles(part(dim, a.Work()))
+	for d := 0; d < dim; d += step {
+		a.V, a.O, a.Dim = ptr.At(value, d*a.DimStride), ptr.At(out, d*a.Stride), min(step, dim-d)
+		s.AccumulatePairs(a)
 	}
 	a.V, a.O, a.Dim = value, out, dim
 }

@@ -267,6 +267,21 @@ var loops = []loop{
 			s.MultiplyPairsFew(a)
 		}
 	}},
+	{"ScoresPairs", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(ScoresArgs); !stop.Load(); begun.Store(true) {
+			s.ScoresPairs(a)
+		}
+	}},
+	{"PairWeights", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(PairWeightsArgs); !stop.Load(); begun.Store(true) {
+			s.PairWeights(a)
+		}
+	}},
+	{"AccumulatePairs", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(AccumulateArgs); !stop.Load(); begun.Store(true) {
+			s.AccumulatePairs(a)
+		}
+	}},
 	{"Float16", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.Float16(nil, nil, 1)
@@ -337,6 +352,7 @@ func TestLongRows(t *testing.T) {
 	}
 	s := quiet.With(Funcs{
 		Scores:           func(a *ScoresArgs) { count(a.Keys, a.Work()) },
+		ScoresPairs:      func(a *ScoresArgs) { count(a.Keys, a.Work()) },
 		DecodeScores:     func(a *DecodeScoresArgs) { count(a.Keys, a.Work()) },
 		DecodeScoresInt8: func(a *DecodeScoresInt8Args) { count(a.Keys, a.Work()) },
 		Rotary:           func(a *RotaryArgs) { count(a.Rows, a.Work()) },
@@ -346,6 +362,7 @@ func TestLongRows(t *testing.T) {
 	x, off := new(float32), new([2 * KeyBlock]int)
 	for name, run := range map[string]func(){
 		"Scores":           func() { s.Scores(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
+		"ScoresPairs":      func() { s.ScoresPairs(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
 		"DecodeScores":     func() { s.DecodeScores(&DecodeScoresArgs{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
 		"DecodeScoresInt8": func() { s.DecodeScoresInt8(&DecodeScoresInt8Args{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
 		"Store":            func() { s.Store(&StoreArgs{Src: x, Dst: unsafe.Pointer(x), Rows: rows, Dim: long}) },

@@ -11,7 +11,7 @@ func Checked(s *Set) *Set {
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
-		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
+		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil && f.ScoresPairs != nil && f.PairWeights != nil && f.AccumulatePairs != nil &&
 		f.Quantize != nil && f.UnpackInt8 != nil && f.PackWeights != nil && f.MultiplyInt8 != nil && f.MultiplyRowInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil && f.TransposeInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.DecodeScoresInt8 != nil && f.DecodeAccumulateInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
@@ -30,14 +30,17 @@ func Checked(s *Set) *Set {
 		checkWork(a.Work())
 		f.Pack(a)
 	}
-	c.Scores = func(a *ScoresArgs) {
-		s.checkLanes(a.Lanes, a.Stride)
-		checkKeys(a.Keys)
-		checkDim(a.Dim)
-		assert(a.K != nil && a.Q != nil && a.S != nil, "kernel: Scores: nil operand")
-		checkWork(a.Work())
-		f.Scores(a)
+	scores := func(name string, f func(*ScoresArgs)) func(*ScoresArgs) {
+		return func(a *ScoresArgs) {
+			s.checkLanes(a.Lanes, a.Stride)
+			checkKeys(a.Keys)
+			checkDim(a.Dim)
+			assert(a.K != nil && a.Q != nil && a.S != nil, "kernel: "+name+": nil operand")
+			checkWork(a.Work())
+			f(a)
+		}
 	}
+	c.Scores, c.ScoresPairs = scores("Scores", f.Scores), scores("ScoresPairs", f.ScoresPairs)
 	c.Softcap = func(a *SoftcapArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
@@ -71,16 +74,19 @@ func Checked(s *Set) *Set {
 		checkWork(a.Work())
 		f.Softmax(a)
 	}
-	c.Accumulate = func(a *AccumulateArgs) {
-		s.checkLanes(a.Lanes, a.Stride)
-		checkKeys(a.Keys)
-		checkMaskFrom(a.MaskFrom, a.Keys)
-		checkDim(a.Dim)
-		assert(a.V != nil && a.P != nil && a.O != nil, "kernel: Accumulate: nil operand")
-		checkMode(a.Mode, a.Alpha)
-		checkWork(a.Work())
-		f.Accumulate(a)
+	accumulate := func(name string, f func(*AccumulateArgs), each int) func(*AccumulateArgs) {
+		return func(a *AccumulateArgs) {
+			s.checkLanes(a.Lanes, a.Stride)
+			checkKeys(each * a.Keys)
+			checkMaskFrom(a.MaskFrom, a.Keys)
+			checkDim(a.Dim)
+			assert(a.V != nil && a.P != nil && a.O != nil, "kernel: "+name+": nil operand")
+			checkMode(a.Mode, a.Alpha)
+			checkWork(a.Work())
+			f(a)
+		}
 	}
+	c.Accumulate, c.AccumulatePairs = accumulate("Accumulate", f.Accumulate, 1), accumulate("AccumulatePairs", f.AccumulatePairs, 2)
 	c.Unpack = func(a *UnpackArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkRows(a.Rows, a.Lanes)
@@ -195,9 +201,16 @@ func Checked(s *Set) *Set {
 		assert(a.Kind != SplitDown || a.ColStride == 1, "kernel: Pairs: pairs lie apart")
 		assert(a.Stride >= a.columns(), "kernel: Pairs: rows of Dst overlap")
 		assert(a.Src != nil && a.Dst != nil, "kernel: Pairs: nil operand")
-		assert(a.Src != a.Dst || a.Kind == RoundEach && a.RowStride == a.Stride && a.ColStride == 1, "kernel: Pairs: in place with two strides")
+		assert(a.Src != a.Dst || a.Kind != SplitDown && a.RowStride == a.Stride && a.ColStride == 1, "kernel: Pairs: in place with two strides")
 		checkWork(a.Work())
 		f.Pairs(a)
+	}
+	c.PairWeights = func(a *PairWeightsArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		assert(a.P != nil, "kernel: PairWeights: nil operand")
+		checkWork(a.Work())
+		f.PairWeights(a)
 	}
 	c.Combine = func(a *CombineArgs) {
 		assert(a.Lanes > 0 && a.Lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")

@@ -17,7 +17,7 @@ func nothing() Funcs {
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Unpack: func(*UnpackArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
 		DotWeights: func(*DotWeightsArgs) {}, MultiplyStrips: func(*MultiplyStripsArgs) {}, DequantizeStrips: func(*DequantizeStripsArgs) {},
-		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
+		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {}, ScoresPairs: func(*ScoresArgs) {}, PairWeights: func(*PairWeightsArgs) {}, AccumulatePairs: func(*AccumulateArgs) {},
 		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, PackWeights: func(*PackWeightsArgs) {}, MultiplyInt8: func(*MultiplyInt8Args) {}, MultiplyRowInt8: func(*MultiplyRowInt8Args) {},
 		ConvertInt8: func(*ConvertInt8Args) {}, PackInt8: func(*PackInt8Args) {}, TransposeInt8: func(*TransposeInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
@@ -82,6 +82,21 @@ func TestChecked(t *testing.T) {
 		{"kernel: Keys outside 1..KeyBlock", func(a *ScoresArgs) { a.Keys = KeyBlock + 1 }},
 		{"kernel: Dim < 1", func(a *ScoresArgs) { a.Dim = 0 }},
 		{"kernel: Stride < Lanes", func(a *ScoresArgs) { a.Stride = 15 }},
+	})
+	testClauses(t, s.ScoresPairs, ScoresArgs{K: &f, Keys: KeyBlock, Dim: 1, Q: &f, S: &f, Lanes: 16, Stride: 17}, []violation[ScoresArgs]{
+		{"kernel: ScoresPairs: nil operand", func(a *ScoresArgs) { a.Q = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ScoresArgs) { a.Keys = KeyBlock + 1 }},
+	})
+	testClauses(t, s.PairWeights, PairWeightsArgs{P: &f, Keys: KeyBlock, Lanes: 16, Stride: 17}, []violation[PairWeightsArgs]{
+		{"kernel: PairWeights: nil operand", func(a *PairWeightsArgs) { a.P = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *PairWeightsArgs) { a.Keys = 0 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *PairWeightsArgs) { a.Keys = KeyBlock + 1 }},
+		{"kernel: Stride < Lanes", func(a *PairWeightsArgs) { a.Stride = 15 }},
+	})
+	testClauses(t, s.AccumulatePairs, AccumulateArgs{V: &f, Keys: KeyBlock / 2, MaskFrom: 5, Dim: 3, P: &f, O: &f, Alpha: &f, Lanes: 8, Stride: 8, Mode: Rescale}, []violation[AccumulateArgs]{
+		{"kernel: AccumulatePairs: nil operand", func(a *AccumulateArgs) { a.P = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *AccumulateArgs) { a.Keys = KeyBlock/2 + 1 }},
+		{"kernel: MaskFrom outside 0..Keys", func(a *AccumulateArgs) { a.MaskFrom = KeyBlock/2 + 1 }},
 	})
 	testClauses(t, s.Softcap, SoftcapArgs{S: &f, Keys: KeyBlock, Lanes: 8, Stride: 8}, []violation[SoftcapArgs]{
 		{"kernel: Softcap: nil operand", func(a *SoftcapArgs) { a.S = nil }},
@@ -265,6 +280,7 @@ func TestChecked(t *testing.T) {
 		{"kernel: Pairs: nil operand", func(a *PairsArgs) { a.Src = nil }},
 		{"kernel: Pairs: nil operand", func(a *PairsArgs) { a.Dst = nil }},
 		{"kernel: Pairs: in place with two strides", func(a *PairsArgs) { a.Dst = a.Src }},
+		{"kernel: Pairs: in place with two strides", func(a *PairsArgs) { a.Kind, a.Dst, a.Stride = SplitDown, a.Src, a.RowStride }},
 	})
 	var q byte
 	testClauses(t, s.Dequantize, DequantizeArgs{Type: WeightQ4_0, Src: &q, RowBytes: 18, Depth: 32, Lanes: 8, Dst: &f, Stride: 8}, []violation[DequantizeArgs]{
@@ -593,6 +609,12 @@ func TestCheckedWork(t *testing.T) {
 			s.Pack(&PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: n, Dst: &f, Lanes: 8, Stride: 8})
 		},
 		"Scores": func() { s.Scores(&ScoresArgs{K: &f, Keys: 1, Dim: n, Q: &f, S: &f, Lanes: 16, Stride: 16}) },
+		"ScoresPairs": func() {
+			s.ScoresPairs(&ScoresArgs{K: &f, Keys: 1, Dim: n, Q: &f, S: &f, Lanes: 16, Stride: 16})
+		},
+		"AccumulatePairs": func() {
+			s.AccumulatePairs(&AccumulateArgs{V: &f, Keys: 1, MaskFrom: 1, Dim: n, P: &f, O: &f, Lanes: 8, Stride: 8})
+		},
 		"Accumulate": func() {
 			s.Accumulate(&AccumulateArgs{V: &f, Keys: 1, MaskFrom: 1, Dim: n, P: &f, O: &f, Lanes: 8, Stride: 8})
 		},

@@ -27,6 +27,19 @@ func Pair(first, second float32) uint32 {
 	return math.Float32bits(Brain(first)) | math.Float32bits(Brain(second))>>16
 }
 
+// PairOfWeights is [Pair] of weights, of which -0 stays.
+func PairOfWeights(first, second float32) uint32 {
+	return weightBits(first) | weightBits(second)>>16
+}
+
+// weightBits returns the bits of a weight as class BFloat16 multiplies it.
+func weightBits(x float32) uint32 {
+	if b := math.Float32bits(x); b == 1<<31 {
+		return b
+	}
+	return math.Float32bits(Brain(x))
+}
+
 // Split returns the terms of a pair.
 func Split(pair uint32) (first, second float32) {
 	return math.Float32frombits(pair &^ 0xffff), math.Float32frombits(pair << 16)
@@ -56,8 +69,29 @@ type PairsArgs struct {
 	ColStride int      // elements from one column of Src to the next, any sign, 0 included; 1 of SplitDown
 	Rows      int      // at least 1; of numbers
 	Cols      int      // at least 1; of numbers
-	Dst       *float32 // of RoundEach it may be Src, with the same strides; otherwise it does not overlap that
+	Dst       *float32 // may be Src, with the same strides, but for SplitDown; otherwise it does not overlap that
 	Stride    int      // elements from one row of Dst to the next, at least as many as it has columns
+}
+
+// PairWeightsArgs are the operands of Set.PairWeights, which makes pairs of the weights of two keys in their place.
+// A last key that is alone has weights of -0 beside it: those that a mask took away.
+//
+//	for k := range (Keys + 1) / 2 {
+//		for l := range Lanes {
+//			second := float32(-0.0)
+//			if 2*k+1 < Keys {
+//				second = P[(2*k+1)*Stride+l]
+//			}
+//			P[k*Stride+l] = PairOfWeights(P[2*k*Stride+l], second)
+//		}
+//	}
+//
+// The other rows stay.
+type PairWeightsArgs struct {
+	P      *float32 // [Keys][Stride], as Softmax left it: no weight is less than 0
+	Keys   int      // 1..KeyBlock
+	Lanes  int
+	Stride int
 }
 
 // columns returns the columns of Dst.

@@ -82,8 +82,8 @@ type Set struct {
 	// Fuses says that DotWeights is machine code for types of which [Weight.Fused] says so.
 	Fuses bool
 
-	// Paired says that MultiplyPairs is machine code with an instruction for pairs. Without it, pairs are
-	// split for Multiply, which is faster than the Go code.
+	// Paired says that MultiplyPairs, ScoresPairs and AccumulatePairs are machine code with an instruction for pairs.
+	// Without it, pairs are split for Multiply, and attention has numbers: both are faster than the Go code.
 	Paired bool
 
 	// PeakFLOPs is the floating-point operations of a round of Peak.
@@ -183,6 +183,12 @@ type Funcs struct {
 	// of Depth, strides and KC/2. MultiplyPairsFew is MultiplyFew of such a B by float32.
 	MultiplyPairs    func(*MultiplyArgs)
 	MultiplyPairsFew func(*MultiplyArgs)
+
+	// ScoresPairs and AccumulatePairs are Scores and Accumulate of class BFloat16. K and Q have pairs of dims, V and P
+	// pairs of keys. Each pair counts as one of Dim, Keys, MaskFrom and strides. PairWeights makes those of P.
+	ScoresPairs     func(*ScoresArgs)
+	PairWeights     func(*PairWeightsArgs)
+	AccumulatePairs func(*AccumulateArgs)
 
 	// Quantize, UnpackInt8, MultiplyInt8 and MultiplyRowInt8 are the products of class Int8: blocks of integers of rows
 	// of X, scales of packed weights, rows by a step of a panel, and one row by whole panels.

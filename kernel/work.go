@@ -124,6 +124,9 @@ func (a *PairsArgs) Work() int64 {
 }
 
 // Work returns the work of a call.
+func (a *PairWeightsArgs) Work() int64 { return int64(a.Keys) * int64(a.Lanes) * moved }
+
+// Work returns the work of a call.
 func (a *QuantizeArgs) Work() int64 { return int64(a.Rows) * int64(a.Depth) * moved * far(a.ColStride) }
 
 // Work returns the work of a call.

@@ -23,7 +23,29 @@ for d := range Dim {
 // modes differ in the pointers of the epilogue only: where there is no O or Alpha
 // to read, it reads constants.
 func accumulate(arch *Arch) *Func {
-	f := newFunc(arch, "accumulate", reflect.TypeFor[kernel.AccumulateArgs](), accumulateFormula)
+	return accumulateAs("accumulate", arch, accumulateFormula, arch.Mul)
+}
+
+const accumulatePairsFormula = `
+for d := range Dim {
+	acc = -0
+	for k := range Keys {
+		v0, v1 = split(V[k*KeyStride+d*DimStride]); p0, p1 = split(P[k])
+		acc = k < MaskFrom || !signbit(p0) ? fma(v0, p0, acc) : acc
+		acc = k < MaskFrom || !signbit(p1) ? fma(v1, p1, acc) : acc
+	}
+	O[d] = fma(Mode == First ? +0 : O[d], Mode == Rescale ? Alpha : 1, acc)
+}
+`
+
+// accumulatePairs writes AccumulatePairs: Accumulate with another instruction.
+func accumulatePairs(arch *Arch) *Func {
+	return accumulateAs("accumulatePairs", inPairs(arch), accumulatePairsFormula, nil)
+}
+
+// accumulateAs writes Accumulate, whose first step sets the accumulators by set, if that is not nil.
+func accumulateAs(name string, arch *Arch, formula string, set func(f *Func, x, y, acc Vec)) *Func {
+	f := newFunc(arch, name, reflect.TypeFor[kernel.AccumulateArgs](), formula)
 	p := &product{Func: f, prefetches: true}
 	p.reserve()
 	p.stride = p.int("B and C, bytes from row to row")
@@ -36,18 +58,22 @@ func accumulate(arch *Arch) *Func {
 
 	p.findKept("P")
 
-	// The first product is the sum of it and -0, so it sets the accumulators, unless
-	// its key may be left out.
+	// The first product is the sum of it and -0, so it sets the accumulators where an instruction does that,
+	// unless its key may be left out.
 	p.steps = func(t *tile) {
 		first, masked, done := "first"+t.name, "masked"+t.name, "update"+t.name
 		f.load("P", p.b)
 		f.load("MaskFrom", p.k)
-		f.Branch(f, p.k, "NE", "$0", first)
-		t.begin(negZero)
-		f.Jump(masked)
-		f.Label(first)
-		t.step(f.Mul, nil)
-		f.Op(f.Sub, 1, p.k)
+		if set != nil {
+			f.Branch(f, p.k, "NE", "$0", first)
+			t.begin(negZero)
+			f.Jump(masked)
+			f.Label(first)
+			t.step(set, nil)
+			f.Op(f.Sub, 1, p.k)
+		} else {
+			t.begin(negZero)
+		}
 		f.Branch(f, p.k, "EQ", "$0", masked)
 		t.loop()
 		f.Label(masked)

@@ -123,6 +123,8 @@ type Arch struct {
 	// where none of its lanes, in vecs vectors, is kept. KeptNone may be nil, or write none.
 	KeptAll  func(f *Func, i Int, label string)
 	KeptNone func(f *Func, i Int, vecs int, label string)
+	// KeptWords is how many local variables a step has, 0 for one. There are half as many steps for two.
+	KeptWords int
 
 	// ClearBits clears the bits of v that are set in bits. CopySign gives v the sign bits
 	// of memory; sign holds those bits, and tmp is free.
@@ -286,6 +288,14 @@ type Arch struct {
 	// DotPairs, if not nil, is acc += x*y of the upper halves of lanes, and then of the lower ones, which
 	// are bfloat16 numbers, none of them subnormal.
 	DotPairs func(f *Func, x, y, acc Vec)
+	// KeptPairs has steps that leave out lanes leave out halves of lanes, where there is DotPairs.
+	KeptPairs func(pairs *Arch)
+	// PairRows, if not nil, rounds the numbers of x and y, and leaves in x a pair of each lane, that of x first: of
+	// numbers or of weights. index is PairIndex, and least two leastBrain of weights, and twice as much of numbers.
+	// PairLanes leaves pairs of neighbours of x, which are numbers, in the low half of tmp.
+	PairRows  func(f *Func, weights bool, index, least, x, y, tmp Vec)
+	PairLanes func(f *Func, least, x, tmp Vec)
+	PairIndex []uint32
 
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.
 	AddLoad func(f *Func, addr string, v Vec)

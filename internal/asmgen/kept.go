@@ -20,7 +20,9 @@ func (p *product) findKept(b string) {
 	p.load("Lanes", lanes)
 	p.Loop("find")
 	p.Op(p.Mov, -1, tmp)
-	p.Op(p.Mov, tmp, p.Local(p.Func, p.k, 0))
+	for i := range max(1, p.KeptWords) {
+		p.Op(p.Mov, tmp, p.Local(p.Func, p.k, i*p.locals/max(1, p.KeptWords)))
+	}
 	for j := range p.MaxVectors() {
 		p.KeptLanes(p.Func, p.b, j, p.k, v, tmp)
 		if j < p.MaxVectors()-1 {

@@ -40,6 +40,9 @@ func multiplyPairs(arch *Arch) *Func {
 func inPairs(arch *Arch) *Arch {
 	pairs := *arch
 	pairs.FMA = arch.DotPairs
+	if arch.KeptPairs != nil {
+		arch.KeptPairs(&pairs)
+	}
 	return &pairs
 }
 

@@ -1,6 +1,7 @@
 package asmgen
 
 import (
+	"fmt"
 	"reflect"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -14,8 +15,11 @@ split:  Dst[2*i][j], Dst[2*i+1][j] = Src[i][j] &^ 0xffff, Src[i][j]<<16
 brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain
 `
 
-// belowBrain is the bits of the bfloat16 number below kernel.LeastBrain.
-const belowBrain = (127-56)<<7 - 1
+// leastBrain is the bits of kernel.LeastBrain as a bfloat16 number, and belowBrain those of the number below.
+const (
+	leastBrain = (127 - 56) << 7
+	belowBrain = leastBrain - 1
+)
 
 // hasPairs reports whether the Arch has what Pairs takes.
 func hasPairs(arch *Arch) bool { return arch.KeepAbove != nil }
@@ -37,6 +41,8 @@ type pairer struct {
 	b         brain
 	below     string // bits of the greatest bfloat16 that counts as 0, in the low half of each lane
 	upper     Vec    // bits of the upper half
+
+	index, least Vec // of PairRows
 }
 
 // pairs writes Pairs for a ColStride of 1 and whole vectors of columns.
@@ -51,6 +57,9 @@ func pairs(arch *Arch) *Func {
 	p.b = brain{one: m.bits(1, "1"), half: m.bits(0x7fff, "rounding"), quiet: m.bits(0x400000, "quiet bit"), tmp: m.one("scratch")}
 	p.below = string(m.bits(belowBrain, "greatest bfloat16 that counts as 0"))
 	p.upper = m.bits(0xffff0000, "bits of the upper half")
+	if f.PairRows != nil {
+		p.index, p.least = f.placesOfPairs(m), m.bits(leastBrain*2*0x10001, "least magnitudes, twice")
+	}
 
 	f.load("Rows", p.rows)
 	f.load("Src", p.srcRow)
@@ -119,14 +128,13 @@ func (p *pairer) nextRow(field string, times int, row Int) {
 	}
 }
 
-// singly writes what makes a row of each.
+// singly writes what makes a row of each, from a vector of numbers.
 func (p *pairer) singly(name string, bytes int, store func(j int)) {
 	p.Op(p.Mov, p.srcRow, p.src) // an instruction between the label and the loop
 	p.Loop(name + "Row")
 	p.begin()
 	p.columns(name+"Columns", map[Int]int{p.src: p.Bytes(), p.dst: bytes}, func(j int) {
 		p.Op(p.Load, mem(p.src, j*p.Bytes()), p.x)
-		p.round(p.x)
 		store(j)
 	})
 	p.nextRow("RowStride", 1, p.srcRow)
@@ -137,13 +145,22 @@ func (p *pairer) singly(name string, bytes int, store func(j int)) {
 
 func (p *pairer) each(name string) {
 	p.singly(name, p.Bytes(), func(j int) {
+		p.round(p.x)
 		p.up(p.x)
 		p.Op(p.Store, p.x, mem(p.dst, j*p.Bytes()))
 	})
 }
 
 func (p *pairer) across(name string) {
-	p.singly(name, p.Bytes()/2, func(j int) { p.StorePairs(p.Func, p.x, p.tmp, mem(p.dst, j*p.Bytes()/2)) })
+	p.singly(name, p.Bytes()/2, func(j int) {
+		if p.PairLanes != nil {
+			p.PairLanes(p.Func, p.least, p.x, p.tmp)
+			p.Op(p.Store, low(p.tmp, "Y"), mem(p.dst, j*p.Bytes()/2))
+			return
+		}
+		p.round(p.x)
+		p.StorePairs(p.Func, p.x, p.tmp, mem(p.dst, j*p.Bytes()/2))
+	})
 }
 
 // doubly writes what takes two rows of numbers at a time, and one that is left over. The next row
@@ -179,16 +196,28 @@ func (p *pairer) doubly(name, field string, row Int, two, one func(j int)) {
 }
 
 func (p *pairer) down(name string) {
+	store := func(j int) {
+		if p.PairRows != nil {
+			p.PairRows(p.Func, false, p.index, p.least, p.x, p.y, p.tmp)
+		} else {
+			p.round(p.x)
+			p.round(p.y)
+			p.up(p.x)
+			p.Op(p.OrV, p.y, p.x, p.x)
+		}
+		p.Op(p.Store, p.x, mem(p.dst, j*p.Bytes()))
+	}
 	p.doubly(name, "RowStride", p.srcRow, func(j int) {
 		p.Op(p.Load, mem(p.src, j*p.Bytes()), p.x)
 		p.Op(p.Load, mem(p.next, j*p.Bytes()), p.y)
-		p.round(p.x)
-		p.round(p.y)
-		p.up(p.x)
-		p.Op(p.OrV, p.y, p.x, p.x)
-		p.Op(p.Store, p.x, mem(p.dst, j*p.Bytes()))
+		store(j)
 	}, func(j int) {
 		p.Op(p.Load, mem(p.src, j*p.Bytes()), p.x)
+		if p.PairRows != nil {
+			p.Zero(p.Func, p.y)
+			store(j)
+			return
+		}
 		p.round(p.x)
 		p.up(p.x)
 		p.Op(p.Store, p.x, mem(p.dst, j*p.Bytes()))
@@ -206,4 +235,64 @@ func (p *pairer) split(name string) {
 		p.up(p.x)
 		p.Op(p.Store, p.x, mem(p.next, j*p.Bytes()))
 	}, first)
+}
+
+// placesOfPairs loads the index of PairRows.
+func (f *Func) placesOfPairs(m *vecMap) Vec {
+	v := m.one("places of pairs")
+	f.LoadConstant(f, f.symbol("pairIndex", f.PairIndex...)+"(SB)", v)
+	return v
+}
+
+const pairWeightsFormula = `
+for k := range (Keys+1)/2 {
+	P[k] = brain(P[2*k]) | brain(P[2*k+1])>>16, with -0 for P[Keys]
+}
+brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain, but for -0
+`
+
+// pairWeights writes PairWeights.
+func pairWeights(arch *Arch) *Func {
+	f := newFunc(arch, "pairWeights", reflect.TypeFor[kernel.PairWeightsArgs](), pairWeightsFormula)
+	src, next, dst := f.int("P[2*k]"), f.int("P[2*k+1]"), f.int("P[k]")
+	stride, keys := f.int("bytes from row to row"), f.int("keys left, less 1")
+	m := f.vectors("all:")
+	x, y, tmp := m.one("weights"), m.one("weights of the next key"), m.one("scratch")
+	index, least, alone := f.placesOfPairs(m), m.bits(leastBrain*0x10001, "least weights"), m.bits(1<<31, "-0")
+	f.loadBytes("Stride", stride)
+	f.byLanes(keys, func(vecs int) {
+		label := func(what string) string { return fmt.Sprint(what, vecs*f.Lanes) }
+		row := func(both bool) {
+			for j := range vecs {
+				f.Op(f.Load, mem(src, j*f.Bytes()), x)
+				if both {
+					f.Op(f.Load, mem(next, j*f.Bytes()), y)
+				} else {
+					f.Op(f.Copy, alone, y)
+				}
+				f.PairRows(f, true, index, least, x, y, tmp)
+				f.Op(f.Store, x, mem(dst, j*f.Bytes()))
+			}
+		}
+		f.load("P", src)
+		f.Op(f.Mov, src, dst)
+		f.load("Keys", keys)
+		f.Op(f.Sub, 1, keys)
+		f.Branch(f, keys, "EQ", "$0", label("last"))
+		f.Loop(label("rows"))
+		f.Op(f.Mov, src, next)
+		f.Op(f.Add, stride, next)
+		row(true)
+		f.Op(f.Mov, next, src)
+		f.Op(f.Add, stride, src)
+		f.Op(f.Add, stride, dst)
+		f.Op(f.Sub, 2, keys)
+		f.Branch(f, keys, "GT", "$0", label("rows"))
+		f.Branch(f, keys, "LT", "$0", label("done"))
+		f.Label(label("last"))
+		row(false)
+		f.Label(label("done"))
+		f.Return(f)
+	})
+	return f
 }

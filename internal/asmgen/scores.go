@@ -16,8 +16,23 @@ for k := range Keys {
 `
 
 // scores writes Scores: A is K, a row of it a key; B is Q and C is S.
-func scores(arch *Arch) *Func {
-	f := newFunc(arch, "scores", reflect.TypeFor[kernel.ScoresArgs](), scoresFormula)
+func scores(arch *Arch) *Func { return scoresAs("scores", arch, scoresFormula) }
+
+const scoresPairsFormula = `
+for k := range Keys {
+	S[k] = +0
+	for d := range Dim {
+		k0, k1 = split(K[k*KeyStride+d*DimStride]); q0, q1 = split(Q[d])
+		S[k] = fma(k1, q1, fma(k0, q0, S[k]))
+	}
+}
+`
+
+// scoresPairs writes ScoresPairs: Scores with another instruction.
+func scoresPairs(arch *Arch) *Func { return scoresAs("scoresPairs", inPairs(arch), scoresPairsFormula) }
+
+func scoresAs(name string, arch *Arch, formula string) *Func {
+	f := newFunc(arch, name, reflect.TypeFor[kernel.ScoresArgs](), formula)
 	p := &product{Func: f, prefetches: true}
 	p.reserve()
 	p.stride = p.int("B and C, bytes from row to row")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
+	"reflect"
 	"strings"
 	"unicode"
 
@@ -120,9 +121,11 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 		{"PeakInt8Ops", set.PeakInt8Ops}, {"Paired", set.Paired}, {"PeakBFloat16FLOPs", set.PeakBFloat16FLOPs},
 		{"Int8Halves", set.Int8Halves}, {"AnyValues", set.AnyValues}, {"WholePanels", set.WholePanels}, {"SpreadsLanes", set.SpreadsLanes},
 	} {
-		fmt.Fprintf(out, "%s: %v,\n", n.field, n.value)
+		if !reflect.ValueOf(n.value).IsZero() {
+			fmt.Fprintf(out, "%s: %v, ", n.field, n.value)
+		}
 	}
-	out.WriteString("}.With(kernel.Funcs{\n")
+	out.WriteString("\n}.With(kernel.Funcs{\n")
 	for _, e := range emitters {
 		switch owner := arch.owner(&e); {
 		case owner == nil:

@@ -163,7 +163,7 @@ func (s *suite) pairs(lanes int) {
 				}
 				a.Stride = s.stride(wide)
 				a.Src = s.strided("Src", from, l.outer, cols, l.inner, g)
-				if l.name == "rows" && kind == kernel.RoundEach && s.IntN(3) == 0 {
+				if l.name == "rows" && kind != kernel.SplitDown && s.IntN(3) == 0 {
 					a.Dst, a.Stride = a.Src, l.outer
 				} else {
 					a.Dst = s.exact("Dst", to, wide, a.Stride, unwritten)
@@ -208,6 +208,103 @@ func (s *suite) multiplyPairsFew(lanes int) {
 			}
 			s.productOf("MultiplyPairsFew", lanes, rows, depth, l, elements{brainOf, 2, pairsOf}, multiplyPairsFew, s.set.MultiplyPairsFew)
 		}
+	}
+}
+
+func scoresPairs(a *kernel.ScoresArgs) {
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			acc := float32(0)
+			for d := range a.Dim {
+				k0, k1 := halves(*ptr.At(a.K, k*a.KeyStride+d*a.DimStride))
+				q0, q1 := halves(*ptr.At(a.Q, d*a.Stride+l))
+				acc = fp.ExactFMA(k1, q1, fp.ExactFMA(k0, q0, acc))
+			}
+			*ptr.At(a.S, k*a.Stride+l) = acc
+		}
+	}
+}
+
+func accumulatePairs(a *kernel.AccumulateArgs) {
+	for d := range a.Dim {
+		for l := range a.Lanes {
+			acc := negZero
+			for k := range a.Keys {
+				v0, v1 := halves(*ptr.At(a.V, k*a.KeyStride+d*a.DimStride))
+				p0, p1 := halves(*ptr.At(a.P, k*a.Stride+l))
+				if k < a.MaskFrom || !math.Signbit(float64(p0)) {
+					acc = fp.ExactFMA(v0, p0, acc)
+				}
+				if k < a.MaskFrom || !math.Signbit(float64(p1)) {
+					acc = fp.ExactFMA(v1, p1, acc)
+				}
+			}
+			o := ptr.At(a.O, d*a.Stride+l)
+			switch a.Mode {
+			case kernel.First:
+				*o = 0 + acc
+			case kernel.Add:
+				*o = *o + acc
+			case kernel.Rescale:
+				*o = fp.ExactFMA(*o, *ptr.At(a.Alpha, l), acc)
+			}
+		}
+	}
+}
+
+func pairWeights(a *kernel.PairWeightsArgs) {
+	weight := func(k, l int) uint32 {
+		if k >= a.Keys {
+			return signBit
+		}
+		p := *ptr.At(a.P, k*a.Stride+l)
+		if math.Float32bits(p) == signBit {
+			return signBit
+		}
+		return math.Float32bits(brain(p))
+	}
+	for k := range (a.Keys + 1) / 2 {
+		for l := range a.Lanes {
+			*ptr.At(a.P, k*a.Stride+l) = math.Float32frombits(weight(2*k, l) | weight(2*k+1, l)>>16)
+		}
+	}
+}
+
+func (s *suite) scoresPairs(lanes int) {
+	s.scoresOf("ScoresPairs", lanes, pairsOf, scoresPairs, s.set.ScoresPairs, s.skipMost)
+}
+
+func (s *suite) accumulatePairs(lanes int) {
+	const keys = kernel.KeyBlock / 2
+	mask := func(p *float32) { // either half or both
+		b, gone := math.Float32bits(*p), []uint32{0xffff, 0xffff_0000, 0xffff_ffff}[s.IntN(3)]
+		*p = math.Float32frombits(b&^gone | 0x8000_8000&gone)
+	}
+	s.accumulateOf("AccumulatePairs", lanes, keys, pairsOf, mask, accumulatePairs, s.set.AccumulatePairs, s.skipMost)
+}
+
+func (s *suite) pairWeights(lanes int) {
+	kinds := append([]gen{uniform(0, 1), uniform(0x1p-57, 0x1p-55)}, weightKinds...)
+	for keys := 1; keys <= kernel.KeyBlock; keys++ {
+		if s.skip() || keys > 9 && keys < kernel.KeyBlock-2 && s.IntN(8) != 0 {
+			continue
+		}
+		s.begin()
+		kind := choose(s.Rand, kinds)
+		g := gen{kind.name, func(r *rand.Rand) float32 {
+			if x := kind.draw(r); x != x || x >= 0 && r.IntN(8) > 0 {
+				return x
+			}
+			return negZero
+		}}
+		stride := s.stride(lanes)
+		a := kernel.PairWeightsArgs{P: s.matrix("P", keys, lanes, stride, g), Keys: keys, Lanes: lanes, Stride: stride}
+		got := a
+		what := func() string {
+			return fmt.Sprintf("PairWeights keys=%d lanes=%d stride=%d P=%s", keys, lanes, stride, g.name)
+		}
+		s.check(what, func() { pairWeights(&a) }, func() { s.set.PairWeights(&got) })
+		unchanged(s, what, got, a)
 	}
 }
 

@@ -50,6 +50,39 @@ var pairsFaults = []fault{
 			swap(a.B, a.Depth, a.Lanes, a.Lanes, 1)
 		}
 	}},
+	{"adds lower halves of dims first", "ScoresPairs", "want", func(s *kernel.Funcs) {
+		s.ScoresPairs = func(a *kernel.ScoresArgs) {
+			swap(a.K, a.Keys, a.KeyStride, a.Dim, a.DimStride)
+			swap(a.Q, a.Dim, a.Stride, a.Lanes, 1)
+			scoresPairs(a)
+			swap(a.K, a.Keys, a.KeyStride, a.Dim, a.DimStride)
+			swap(a.Q, a.Dim, a.Stride, a.Lanes, 1)
+		}
+	}},
+	{"multiplies what is masked", "AccumulatePairs", "want", func(s *kernel.Funcs) {
+		s.AccumulatePairs = func(a *kernel.AccumulateArgs) {
+			b := *a
+			b.MaskFrom = a.Keys
+			accumulatePairs(&b)
+		}
+	}},
+	{"masks whole pairs", "AccumulatePairs", "want", func(s *kernel.Funcs) {
+		s.AccumulatePairs = func(a *kernel.AccumulateArgs) {
+			for k := a.MaskFrom; k < a.Keys; k++ {
+				for l := range a.Lanes {
+					if p := ptr.At(a.P, k*a.Stride+l); math.Float32bits(*p)&0x8000_8000 != 0 {
+						*p = math.Float32frombits(0x8000_8000)
+					}
+				}
+			}
+			accumulatePairs(a)
+		}
+	}},
+	{"loses what is masked", "PairWeights", "want", func(s *kernel.Funcs) {
+		s.PairWeights = func(a *kernel.PairWeightsArgs) {
+			pairs(&kernel.PairsArgs{Kind: kernel.PairDown, Src: a.P, RowStride: a.Stride, ColStride: 1, Rows: a.Keys, Cols: a.Lanes, Dst: a.P, Stride: a.Stride})
+		}
+	}},
 	{"takes parts of KC pairs", "MultiplyPairsFew", "want", func(s *kernel.Funcs) {
 		s.MultiplyPairsFew = func(a *kernel.MultiplyArgs) { multiplyPairsInParts(a, kernel.KC) }
 	}},

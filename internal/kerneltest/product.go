@@ -9,7 +9,15 @@ import (
 )
 
 func (s *suite) scores(lanes int) {
+	s.scoresOf("Scores", lanes, itself, scores, s.set.Scores, func() bool { return false })
+}
+
+// scoresOf checks the scores of elements by set against want.
+func (s *suite) scoresOf(name string, lanes int, of func(gen) gen, want, set func(*kernel.ScoresArgs), skip func() bool) {
 	for _, sh := range s.shapes(kernel.KeyBlock, 256) {
+		if skip() {
+			continue
+		}
 		keys, dim := sh.tile, sh.loop
 		all := layouts(keys, dim)
 		for _, l := range []layout{all[s.IntN(3)], all[s.IntN(len(all))]} {
@@ -17,24 +25,34 @@ func (s *suite) scores(lanes int) {
 			stride := s.stride(lanes)
 			gk, gq := choose(s.Rand, numbers), choose(s.Rand, numbers)
 			a := kernel.ScoresArgs{
-				K:         s.strided("K", keys, l.outer, dim, l.inner, gk),
+				K:         s.strided("K", keys, l.outer, dim, l.inner, of(gk)),
 				KeyStride: l.outer, DimStride: l.inner, Keys: keys, Dim: dim,
-				Q:     s.matrix("Q", dim, lanes, stride, gq),
+				Q:     s.matrix("Q", dim, lanes, stride, of(gq)),
 				S:     s.matrix("S", keys, lanes, stride, unwritten),
 				Lanes: lanes, Stride: stride,
 			}
 			got := a
 			what := func() string {
-				return fmt.Sprintf("Scores keys=%d dim=%d lanes=%d stride=%d %v K=%s Q=%s", keys, dim, lanes, stride, l, gk.name, gq.name)
+				return fmt.Sprintf("%s keys=%d dim=%d lanes=%d stride=%d %v K=%s Q=%s", name, keys, dim, lanes, stride, l, gk.name, gq.name)
 			}
-			s.check(what, func() { scores(&a) }, func() { s.set.Scores(&got) })
+			s.check(what, func() { want(&a) }, func() { set(&got) })
 			unchanged(s, what, got, a)
 		}
 	}
 }
 
 func (s *suite) accumulate(lanes int) {
-	for _, sh := range s.shapes(256, kernel.KeyBlock) {
+	const keys = kernel.KeyBlock
+	mask := func(p *float32) { *p = negZero }
+	s.accumulateOf("Accumulate", lanes, keys, itself, mask, accumulate, s.set.Accumulate, func() bool { return false })
+}
+
+// accumulateOf checks the sums of elements by set against want, of up to so many keys. mask takes away a weight.
+func (s *suite) accumulateOf(name string, lanes, most int, of func(gen) gen, mask func(*float32), want, set func(*kernel.AccumulateArgs), skip func() bool) {
+	for _, sh := range s.shapes(256, most) {
+		if skip() {
+			continue
+		}
 		dim, keys := sh.tile, sh.loop
 		all := layouts(keys, dim)
 		// Each mode with one of where masks begin, in turns: over the edges and lanes with all.
@@ -46,9 +64,9 @@ func (s *suite) accumulate(lanes int) {
 			stride := s.stride(lanes)
 			gv, gp := choose(s.Rand, numbers), choose(s.Rand, weightKinds)
 			a := kernel.AccumulateArgs{
-				V:         s.strided("V", keys, l.outer, dim, l.inner, gv),
+				V:         s.strided("V", keys, l.outer, dim, l.inner, of(gv)),
 				KeyStride: l.outer, DimStride: l.inner, Keys: keys, MaskFrom: from, Dim: dim,
-				P:     s.matrix("P", keys, lanes, stride, gp),
+				P:     s.matrix("P", keys, lanes, stride, of(gp)),
 				O:     s.matrix("O", dim, lanes, stride, unwritten),
 				Lanes: lanes, Stride: stride, Mode: mode,
 			}
@@ -56,7 +74,7 @@ func (s *suite) accumulate(lanes int) {
 				taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
 				for i := range lanes {
 					if s.IntN(taken) == 0 {
-						*ptr.At(a.P, k*stride+i) = negZero
+						mask(ptr.At(a.P, k*stride+i))
 					}
 				}
 			}
@@ -73,10 +91,10 @@ func (s *suite) accumulate(lanes int) {
 			}
 			got := a
 			what := func() string {
-				return fmt.Sprintf("Accumulate keys=%d from=%d dim=%d lanes=%d stride=%d mode=%d %v V=%s P=%s",
-					keys, from, dim, lanes, stride, mode, l, gv.name, gp.name)
+				return fmt.Sprintf("%s keys=%d from=%d dim=%d lanes=%d stride=%d mode=%d %v V=%s P=%s",
+					name, keys, from, dim, lanes, stride, mode, l, gv.name, gp.name)
 			}
-			s.check(what, func() { accumulate(&a) }, func() { s.set.Accumulate(&got) })
+			s.check(what, func() { want(&a) }, func() { set(&got) })
 			unchanged(s, what, got, a)
 		}
 	}

@@ -24,7 +24,7 @@ func Test(t *testing.T, set *kernel.Set) { test(t, set, testing.Short()) }
 // pairs only if it has an instruction for them, with which it differs from its base.
 func TestClasses(t *testing.T, set *kernel.Set) {
 	own := slices.DeleteFunc(slices.Clone(classOperations), func(op operation) bool {
-		return !set.Paired && strings.Contains(op.name, "Pairs")
+		return !set.Paired && strings.Contains(op.name, "Pair")
 	})
 	testOperations(t, set, testing.Short(), own)
 }
@@ -96,6 +96,9 @@ var classOperations = []operation{
 	{"Pairs", (*suite).pairs},
 	{"MultiplyPairs", (*suite).multiplyPairs},
 	{"MultiplyPairsFew", (*suite).multiplyPairsFew},
+	{"ScoresPairs", (*suite).scoresPairs},
+	{"PairWeights", (*suite).pairWeights},
+	{"AccumulatePairs", (*suite).accumulatePairs},
 	{"Quantize", (*suite).quantize},
 	{"UnpackInt8", (*suite).unpackInt8},
 	{"MultiplyInt8", (*suite).multiplyInt8},

@@ -38,6 +38,7 @@ func transcription() kernel.Funcs {
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate, DecodeScoresInt8: decodeScoresInt8, DecodeAccumulateInt8: decodeAccumulateInt8,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights, MultiplyStrips: multiplyStrips, DequantizeStrips: dequantizeStrips,
 		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew,
+		ScoresPairs: scoresPairs, PairWeights: pairWeights, AccumulatePairs: accumulatePairs,
 		Quantize: quantize, UnpackInt8: unpackInt8, PackWeights: packWeights, MultiplyInt8: multiplyInt8, MultiplyRowInt8: multiplyRowInt8, ConvertInt8: convertInt8, PackInt8: packInt8, TransposeInt8: transposeInt8, Float16: float16, Rotary: rotary, Activate: activate,
 		Sums: sums, Normalize: normalize, Hadamard: hadamard, Above: above,
 		Peak: func(int) {}, PeakInt8: func(int) {}, PeakBFloat16: func(int) {},
