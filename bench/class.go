@@ -74,9 +74,11 @@ func (s Shape) integerValues() bool {
 const mixedPeak = "Int8 and Float32"
 
 // peakName is what the peak of a shape is called in a record. Half the operations of class Int8 are those of values,
-// in float32 unless these are multiplied as integers, too; class BFloat16 multiplies as float32.
+// in float32 unless these are multiplied as integers, too.
 func (s Shape) peakName() string {
 	switch keys, values := s.integers(), s.integerValues(); {
+	case s.Precision == qkv.PrecisionBFloat16:
+		return s.Precision.String()
 	case keys && values:
 		return qkv.PrecisionInt8.String()
 	case keys || values:

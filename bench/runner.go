@@ -103,13 +103,14 @@ func (r *Runner) peakOf(w Work) *Peak {
 	w.describe(&run)
 	p := r.peaks[run.Precision]
 	if p == nil {
-		switch x, _ := w.(Product); run.Precision {
-		case mixedPeak:
+		p = NewPeak(r.set)
+		if run.Precision == mixedPeak {
 			p = NewMixedPeak(r.set)
-		case kernel.PrecisionInt8.String():
-			p = NewPeakOf(r.set, kernel.PrecisionInt8)
-		default:
-			p = NewPeakOf(r.set, kernel.Precision(x.Precision))
+		}
+		for _, class := range kernel.Precisions() {
+			if run.Precision == class.String() {
+				p = NewPeakOf(r.set, class)
+			}
 		}
 		r.peaks[run.Precision] = p
 	}

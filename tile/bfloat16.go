@@ -2,20 +2,47 @@ package tile
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
+// Prefill of class BFloat16. Where the set has an instruction for pairs, and that is the faster way, scores are products
+// of pairs of dims and outputs those of pairs of keys: queries, keys, weights and values become pairs as they are
+// rounded, in the place of the numbers. Otherwise numbers are rounded, which the kernels of class Float32 multiply:
+// the bits are the same. Decoding multiplies numbers on every set.
+
 // rounds reports whether queries, keys, weights and values are rounded to bfloat16 before they are multiplied.
 func (p *Problem) rounds() bool { return p.Precision == kernel.PrecisionBFloat16 }
 
+// pairsOf reports whether prefill of p multiplies pairs.
+func (e *Engine) pairsOf(p *Problem) bool { return p.rounds() && e.pairs() }
+
+// A pairing is what a copy of a key block has pairs of.
+type pairing int
+
+const (
+	unpaired pairing = iota
+	dimPairs         // of keys
+	keyPairs         // of values
+)
+
 // A rounder rounds numbers as class BFloat16 does.
-type rounder struct{ args kernel.PairsArgs }
+type rounder struct {
+	args       kernel.PairsArgs
+	weightArgs kernel.PairWeightsArgs
+}
 
 // round rounds n numbers in place.
 func (r *rounder) round(set *kernel.Set, x *float32, n int) {
 	r.args = kernel.PairsArgs{Kind: kernel.RoundEach, Src: x, RowStride: n, ColStride: 1, Rows: 1, Cols: n, Dst: x, Stride: n}
+	set.Pairs(&r.args)
+}
+
+// pair makes pairs of rows in place.
+func (r *rounder) pair(set *kernel.Set, kind kernel.PairsKind, x *float32, rows, cols, stride int) {
+	r.args = kernel.PairsArgs{Kind: kind, Src: x, RowStride: stride, ColStride: 1, Rows: rows, Cols: cols, Dst: x, Stride: stride}
 	set.Pairs(&r.args)
 }
 
@@ -31,14 +58,51 @@ func (r *rounder) weights(set *kernel.Set, t *scoreBlock, g *laneGroup, c *cover
 	}
 }
 
-// rows rounds a copy of n rows.
+// pairWeights makes pairs of the weights of what c covers, from an even key on, which it returns: that of the first pair,
+// in whose row of the block they begin.
+func (r *rounder) pairWeights(set *kernel.Set, t *scoreBlock, g *laneGroup, c *cover) (first int) {
+	if first = c.from &^ 1; first < c.from {
+		gone := unsafe.Slice(lane(t.s, first, g.lanes, 0), g.lanes)
+		for l := range gone {
+			gone[l] = negZero
+		}
+	}
+	a := &r.weightArgs
+	a.P, a.Keys, a.Lanes, a.Stride = lane(t.s, first, g.lanes, 0), c.to-first, g.lanes, g.lanes
+	set.PairWeights(a)
+	return first
+}
+
+// rows rounds a copy of n rows, and makes pairs of it if those are wanted.
 func (r *rounder) rows(set *kernel.Set, rows *keyRows, n, dim int) {
-	if rows.form == asColumns {
+	stride := dim + rowPad
+	switch {
+	case rows.form == asColumns && rows.pairs == keyPairs:
+		stride = kernel.KeyBlock + rowPad
+		fillPair(rows.floats, dim, n, stride)
+		r.pair(set, kernel.PairAcross, rows.floats, dim, roundUp(n, rowPad), stride)
+	case rows.form == asColumns:
 		r.round(set, rows.floats, (dim-1)*(kernel.KeyBlock+rowPad)+n) // with what is between columns
-	} else {
-		r.round(set, rows.floats, (n-1)*(dim+rowPad)+dim)
+	case rows.pairs == dimPairs:
+		fillPair(rows.floats, n, dim, stride)
+		r.pair(set, kernel.PairAcross, rows.floats, n, roundUp(dim, rowPad), stride)
+	case rows.pairs == keyPairs:
+		r.pair(set, kernel.PairDown, rows.floats, n, roundUp(dim, rowPad), stride)
+	default:
+		r.round(set, rows.floats, (n-1)*stride+dim)
+	}
+}
+
+// fillPair has the last pair of each row of cols numbers be whole. What is between rows becomes pairs, too: whole
+// vectors take less time.
+func fillPair(x *float32, rows, cols, stride int) {
+	if cols%2 == 0 {
+		return
+	}
+	for i := range rows {
+		*ptr.At(x, i*stride+cols) = 0
 	}
 }
 
 // release drops the references to memory.
-func (r *rounder) release() { r.args.Src, r.args.Dst = nil, nil }
+func (r *rounder) release() { r.args.Src, r.args.Dst, r.weightArgs.P = nil, nil, nil }

@@ -41,6 +41,7 @@ const (
 type copying struct {
 	k, v       form
 	kWhy, vWhy reason
+	pairs      bool // in pairs, of class BFloat16
 }
 
 // A reason is the text of one, which may have a place for a number.
@@ -65,7 +66,7 @@ func (s *Schedule) ValuesWhy() string { return s.copying.vWhy.String() }
 // copying decides how items of so many query rows get keys and values: a copy is made once for
 // all rows of the item, and is read by each of its lane groups. More rows never copy less.
 func (e *Engine) copying(p *Problem, rows int) copying {
-	var c copying
+	c := copying{pairs: e.pairsOf(p)}
 	const fits = 3 // copies in the second-level cache
 	set, k, v := e.set, &p.K, &p.V
 	room := func(dim int) bool { return fits*4*copySize(dim) <= e.caches.L2 }
@@ -74,6 +75,8 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	switch {
 	case p.integers():
 		c.k, c.kWhy = asBlocks, reason{text: "copied, as integers"}
+	case c.pairs:
+		c.k, c.kWhy = asRows, reason{text: "copied, rounded to bfloat16, in pairs of dims"}
 	case p.rounds():
 		c.k, c.kWhy = asRows, reason{text: "copied, rounded to bfloat16"}
 	case k.Elem != kernel.Float32:
@@ -198,6 +201,10 @@ func (b *keyBlock) openCopies(at *cursor, laneGroups []laneGroup) {
 		c = &b.copying
 	}
 	b.k.form, b.v.form = c.k, c.v
+	b.k.pairs, b.v.pairs = unpaired, unpaired
+	if at.sched.copying.pairs {
+		b.k.pairs, b.v.pairs = dimPairs, keyPairs
+	}
 }
 
 // keys and values return the rows as Scores and Accumulate want them: the first element, and the
@@ -237,7 +244,7 @@ func (b *keyBlock) valueBlocks(at *cursor, m *weigher) unsafe.Pointer {
 	return unsafe.Pointer(v.floats)
 }
 
-// operand returns n rows as a kernel wants them, where they are or in a copy.
+// operand returns n rows as a kernel wants them, where they are or in a copy. Of pairs of keys, a row is that of two.
 func (r *keyRows) operand(c *copier, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
 	if r.form == inPlace && r.whole {
 		return r.first(), r.stride / 4, r.kv.Stride[3] / 4

@@ -68,7 +68,8 @@ type keyRows struct {
 	rounds  bool // to bfloat16
 	anyElem bool // decoding reads them as they are, whatever their type
 	form    form
-	floats  *float32 // a copy in float32
+	pairs   pairing  // of the copy
+	floats  *float32 // a copy in float32, or in pairs
 	copied  bool     // it holds the block
 
 	// off has bytes from base to each row of the block, to the row that a kernel is to ask for

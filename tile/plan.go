@@ -28,6 +28,7 @@ type planKey struct {
 	ring                  bool
 	dense, modifies       bool
 	decodable             bool
+	pairs                 bool // of class BFloat16
 }
 
 // A planRows is what a division goes by of keys or values.
@@ -58,6 +59,7 @@ func (e *Engine) divide(p *Problem, workers int, d *decoding) (Schedule, *decodi
 	plan, key := p.Plan, planKey{}
 	if plan != nil {
 		key = p.planKey(workers)
+		key.pairs = key.workers > 0 && e.pairsOf(p)
 	}
 	switch {
 	case key.workers == 0:

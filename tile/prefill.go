@@ -21,6 +21,7 @@ type prefiller struct {
 	scoresArgs     kernel.ScoresArgs
 	accumulateArgs kernel.AccumulateArgs
 	prefetch       prefetcher
+	firstPair      int // the first key of pairs of weights
 }
 
 // release drops the references to the caller's memory.
@@ -140,7 +141,9 @@ func (w *workspace) prefillBlock(at *cursor, g *laneGroup, pass pass) {
 		mode = g.mode(false)
 	}
 	at.engine.phase(phaseAccumulate)
-	if p.rounds() {
+	if at.sched.copying.pairs {
+		w.prefiller.firstPair = w.kv.rounder.pairWeights(at.engine.set, &w.block, g, &c)
+	} else if p.rounds() {
 		w.kv.rounder.weights(at.engine.set, &w.block, g, &c)
 	}
 	if p.integerValues() {
@@ -193,6 +196,8 @@ func (w *workspace) pack(at *cursor, g *laneGroup) {
 	switch {
 	case at.problem.integers():
 		w.int8.pack(at, g)
+	case at.sched.copying.pairs:
+		w.kv.rounder.pair(at.engine.set, kernel.PairDown, g.q, at.problem.DimQK, g.lanes, g.lanes)
 	case at.problem.rounds():
 		w.kv.rounder.round(at.engine.set, g.q, at.problem.DimQK*g.lanes)
 	}
@@ -212,14 +217,20 @@ func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 	a := &w.prefiller.scoresArgs
 	var k unsafe.Pointer
 	k, a.KeyStride, a.DimStride = w.kv.keys(at)
-	a.Dim = p.DimQK
+	if a.Dim = p.DimQK; at.sched.copying.pairs {
+		a.Dim = (p.DimQK + 1) / 2
+	}
 	a.Q = ptr.At(g.q, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
 	a.S = lane(w.block.s, lo, g.lanes, first)
 	a.Keys = hi - lo
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows, a.Dim)
-	set.Scores(a)
+	if at.sched.copying.pairs {
+		set.ScoresPairs(a)
+	} else {
+		set.Scores(a)
+	}
 	w.prefiller.prefetch.back(&a.Ahead)
 }
 
@@ -227,20 +238,34 @@ func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 // lanes [first, end).
 func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end int, mode kernel.UpdateMode) {
 	p, set := &at.problem, at.engine.set
-	a := &w.prefiller.accumulateArgs
-	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
-	if a.Keys == 0 {
+	if keys.from == keys.to {
 		return
+	}
+	a := &w.prefiller.accumulateArgs
+	from, row := keys.from, keys.from // of values and of weights
+	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
+	if at.sched.copying.pairs {
+		// Pairs with a key that is none of these are not taken whole.
+		base := w.prefiller.firstPair
+		from, row = from/2, base+(from-base)/2
+		a.Keys, a.MaskFrom = (keys.to+1)/2-from, keys.full/2-from
+		if keys.from%2 == 1 {
+			a.MaskFrom = 0
+		}
 	}
 	var v unsafe.Pointer
 	v, a.KeyStride, a.DimStride = w.kv.values(at)
-	a.V = (*float32)(unsafe.Add(v, 4*keys.from*a.KeyStride))
+	a.V = (*float32)(unsafe.Add(v, 4*from*a.KeyStride))
 	a.O, a.Dim = ptr.At(g.o, first), p.DimV
-	a.P = lane(w.block.s, keys.from, g.lanes, first)
+	a.P = lane(w.block.s, row, g.lanes, first)
 	a.Alpha = ptr.At(w.block.softmaxArgs.Alpha, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows, a.Keys)
-	set.Accumulate(a)
+	if at.sched.copying.pairs {
+		set.AccumulatePairs(a)
+	} else {
+		set.Accumulate(a)
+	}
 	w.prefiller.prefetch.back(&a.Ahead)
 }

@@ -48,7 +48,7 @@ func (r *rounded) release() {
 	r.x = nil
 }
 
-// A pairsWay is how products of many rows go on a set with an instruction for pairs: on some CPUs it is
+// A pairsWay is how products of many rows and prefill go on a set with an instruction for pairs: on some CPUs it is
 // half as fast as multiply-adds.
 type pairsWay int32
 
@@ -58,8 +58,8 @@ const (
 	wayNumbers
 )
 
-// TakePairs has products of many rows of class BFloat16 multiply pairs, or not, whichever is faster, if the
-// set has an instruction for them. Results are the same.
+// TakePairs has products of many rows of class BFloat16, and prefill of the class, multiply pairs, or not, whichever
+// is faster, if the set has an instruction for them. Results are the same.
 func (e *Engine) TakePairs(pairs bool) {
 	way := wayNumbers
 	if pairs && e.set.Paired {
@@ -68,7 +68,7 @@ func (e *Engine) TakePairs(pairs bool) {
 	e.pairsWay.Store(int32(way))
 }
 
-// pairs reports whether products of many rows multiply pairs. What is faster is found out once.
+// pairs reports whether products of many rows and prefill multiply pairs. What is faster is found out once.
 func (e *Engine) pairs() bool {
 	if pairsWay(e.pairsWay.Load()) == wayUnknown {
 		e.TakePairs(e.set.Paired && pairsAreFaster(e.set))

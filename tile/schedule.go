@@ -198,7 +198,11 @@ func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 	if n := e.rule(p).Lanes; n > 0 {
 		return n, asTuned
 	}
-	if n := lanes / 4 * 3; n%e.set.Vec == 0 && 4*lanes*p.DimQK >= e.caches.L1 && 4*n*p.DimQK < e.caches.L1 {
+	packed := 4 * p.DimQK // bytes of a lane
+	if e.pairsOf(p) {
+		packed = 4 * ((p.DimQK + 1) / 2)
+	}
+	if n := lanes / 4 * 3; n%e.set.Vec == 0 && lanes*packed >= e.caches.L1 && n*packed < e.caches.L1 {
 		return n, "more packed queries would fill the first-level cache"
 	}
 	return lanes, "what the kernel set's registers hold"
