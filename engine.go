@@ -78,11 +78,13 @@ func New(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
+	tuning := cfg.Tuning.tile()
+	tuning.OneStream = cpuid.CPU.VendorID == cpuid.AMD
 	return &Engine{
 		set:     set,
 		why:     why,
 		workers: cfg.Workers,
-		engine:  tile.New(set, caches(&cpuid.CPU), cfg.Labels, cfg.Tuning.tile()),
+		engine:  tile.New(set, caches(&cpuid.CPU), cfg.Labels, tuning),
 	}, nil
 }
 

@@ -22902,12 +22902,15 @@ nextKeys:
 //	R22 V, next dims
 //	R23 dims left
 //	R24 O
-//	R25 Off, upcoming
+//	R25 row to ask for
 //	R26 P, next rows
 //	R1 rows left
 //	R2 P, bytes from key to key
 //	R3 keys left
 //	R4 scratch
+//	R5 Off, upcoming
+//	R6 dims left until that is asked for
+//	R7 dims of all rows
 //	tile: V0..V15 accumulators; V16..V19 weights; V20..V21 values; V22 scale
 //	tile: V0..V23 accumulators; V24..V26 weights; V27..V28 values; V29 scale
 //	tile: V0..V15 accumulators; V16..V17 weights; V18..V19 values; V20 scale
@@ -25378,6 +25381,31 @@ float32RowsDone1:
 	RET
 
 Float16:
+	MOVD 8(R0), R4 // a.Off
+	ADD $1024, R4
+	MOVD R4, R5
+	MOVD 40(R0), R3 // a.MaskFrom
+	MOVD 32(R0), R4 // a.Keys
+	SUB R3, R4
+	MOVD 48(R0), R25 // a.Dim
+	MOVD 72(R0), R3 // a.Rows
+	CBNZ R4, Float16AsksMasked
+	MOVD R25, R4
+	PCALIGN $32
+
+Float16AsksRows:
+	SUB $4, R3
+	CMP $0, R3
+	BLE Float16AsksCounted
+	ADD R4, R25
+	JMP Float16AsksRows
+
+Float16AsksMasked:
+	MUL R3, R25
+
+Float16AsksCounted:
+	MOVD R25, R7
+	MOVD R25, R6
 
 Float16Rows:
 	MOVD (R0), R22 // a.V
@@ -25440,7 +25468,43 @@ Float164x1Begun:
 	PCALIGN $32
 
 Float164x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line
+	JMP Asked
+
+Near:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_2:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_2
+
+Asked:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -25450,8 +25514,6 @@ Float164x1Key:
 	VDUP V6.S[0], V6.S4
 	FMOVS 12(R21), F7
 	VDUP V7.S[0], V7.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F8
 	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
@@ -25577,7 +25639,43 @@ Float164x2Begun:
 	PCALIGN $32
 
 Float164x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_2
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_2
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_3:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_3
+	JMP Asked_2
+
+Near_2:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_4:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_4
+
+Asked_2:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_2:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -25587,8 +25685,6 @@ Float164x2Key:
 	VDUP V10.S[0], V10.S4
 	FMOVS 12(R21), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F12
 	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
@@ -25753,7 +25849,43 @@ Float164x4Begun:
 	PCALIGN $32
 
 Float164x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_3
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_3
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_5:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_5
+	JMP Asked_3
+
+Near_3:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_6:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_6
+
+Asked_3:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_3:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -25763,8 +25895,6 @@ Float164x4Key:
 	VDUP V18.S[0], V18.S4
 	FMOVS 12(R21), F19
 	VDUP V19.S[0], V19.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F20
 	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
@@ -25963,7 +26093,43 @@ Float163x1Begun:
 	PCALIGN $32
 
 Float163x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_4
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_4
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_7:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_7
+	JMP Asked_4
+
+Near_4:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_8:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_8
+
+Asked_4:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_4:
 	MOVD (R19), R4
 	FMOVS (R21), F3
 	VDUP V3.S[0], V3.S4
@@ -25971,8 +26137,6 @@ Float163x1Key:
 	VDUP V4.S[0], V4.S4
 	FMOVS 8(R21), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
@@ -26083,7 +26247,43 @@ Float163x2Begun:
 	PCALIGN $32
 
 Float163x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_5
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_5
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_9:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_9
+	JMP Asked_5
+
+Near_5:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_10:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_10
+
+Asked_5:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_5:
 	MOVD (R19), R4
 	FMOVS (R21), F6
 	VDUP V6.S[0], V6.S4
@@ -26091,8 +26291,6 @@ Float163x2Key:
 	VDUP V7.S[0], V7.S4
 	FMOVS 8(R21), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
@@ -26233,7 +26431,43 @@ Float163x4Begun:
 	PCALIGN $32
 
 Float163x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_6
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_6
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_11:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_11
+	JMP Asked_6
+
+Near_6:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_12:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_12
+
+Asked_6:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_6:
 	MOVD (R19), R4
 	FMOVS (R21), F12
 	VDUP V12.S[0], V12.S4
@@ -26241,8 +26475,6 @@ Float163x4Key:
 	VDUP V13.S[0], V13.S4
 	FMOVS 8(R21), F14
 	VDUP V14.S[0], V14.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F15
 	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
@@ -26443,7 +26675,43 @@ Float163x8Begun:
 	PCALIGN $32
 
 Float163x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_7
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_7
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_13:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_13
+	JMP Asked_7
+
+Near_7:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_14:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_14
+
+Asked_7:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_7:
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -26451,8 +26719,6 @@ Float163x8Key:
 	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
 	VDUP V26.S[0], V26.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F27
 	WORD $0x0e217b7b // fcvtl v27.4s, v27.4h
@@ -26695,14 +26961,48 @@ Float162x1Begun:
 	PCALIGN $32
 
 Float162x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_8
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_8
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_15:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_15
+	JMP Asked_8
+
+Near_8:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_16:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_16
+
+Asked_8:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_8:
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
 	FMOVS 4(R21), F3
 	VDUP V3.S[0], V3.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F4
 	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
@@ -26798,14 +27098,48 @@ Float162x2Begun:
 	PCALIGN $32
 
 Float162x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_9
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_9
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_17:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_17
+	JMP Asked_9
+
+Near_9:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_18:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_18
+
+Asked_9:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_9:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
 	FMOVS 4(R21), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
@@ -26922,14 +27256,48 @@ Float162x4Begun:
 	PCALIGN $32
 
 Float162x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_10
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_10
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_19:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_19
+	JMP Asked_10
+
+Near_10:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_20:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_20
+
+Asked_10:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_10:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
 	FMOVS 4(R21), F9
 	VDUP V9.S[0], V9.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
@@ -27088,14 +27456,48 @@ Float162x8Begun:
 	PCALIGN $32
 
 Float162x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_11
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_11
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_21:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_21
+	JMP Asked_11
+
+Near_11:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_22:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_22
+
+Asked_11:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_11:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
 	FMOVS 4(R21), F17
 	VDUP V17.S[0], V17.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F18
 	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
@@ -27291,12 +27693,46 @@ Float161x1Begun:
 	PCALIGN $32
 
 Float161x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_12
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_12
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_23:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_23
+	JMP Asked_12
+
+Near_12:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_24:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_24
+
+Asked_12:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_12:
 	MOVD (R19), R4
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F2
 	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
@@ -27314,15 +27750,49 @@ Float161x1KeysMasked:
 	PCALIGN $32
 
 Float161x1KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_13
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_13
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_25:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_25
+	JMP Asked_13
+
+Near_13:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_26:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_26
+
+Asked_13:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_13:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT Float161x1KeyNext
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F2
 	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
@@ -27408,12 +27878,46 @@ Float161x2Begun:
 	PCALIGN $32
 
 Float161x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_14
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_14
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_27:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_27
+	JMP Asked_14
+
+Near_14:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_28:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_28
+
+Asked_14:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_14:
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F3
 	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
@@ -27435,15 +27939,49 @@ Float161x2KeysMasked:
 	PCALIGN $32
 
 Float161x2KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_15
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_15
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_29:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_29
+	JMP Asked_15
+
+Near_15:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_30:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_30
+
+Asked_15:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_15:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT Float161x2KeyNext
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F3
 	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
@@ -27541,12 +28079,46 @@ Float161x4Begun:
 	PCALIGN $32
 
 Float161x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_16
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_16
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_31:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_31
+	JMP Asked_16
+
+Near_16:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_32:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_32
+
+Asked_16:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_16:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F5
 	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
@@ -27576,15 +28148,49 @@ Float161x4KeysMasked:
 	PCALIGN $32
 
 Float161x4KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_17
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_17
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_33:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_33
+	JMP Asked_17
+
+Near_17:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_34:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_34
+
+Asked_17:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_17:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT Float161x4KeyNext
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F5
 	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
@@ -27706,12 +28312,46 @@ Float161x8Begun:
 	PCALIGN $32
 
 Float161x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_18
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_18
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_35:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_35
+	JMP Asked_18
+
+Near_18:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_36:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_36
+
+Asked_18:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_18:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
@@ -27757,15 +28397,49 @@ Float161x8KeysMasked:
 	PCALIGN $32
 
 Float161x8KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_19
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_19
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_37:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_37
+	JMP Asked_19
+
+Near_19:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_38:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_38
+
+Asked_19:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_19:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT Float161x8KeyNext
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
@@ -27887,6 +28561,31 @@ Float16RowsDone1:
 	RET
 
 BFloat16:
+	MOVD 8(R0), R4 // a.Off
+	ADD $1024, R4
+	MOVD R4, R5
+	MOVD 40(R0), R3 // a.MaskFrom
+	MOVD 32(R0), R4 // a.Keys
+	SUB R3, R4
+	MOVD 48(R0), R25 // a.Dim
+	MOVD 72(R0), R3 // a.Rows
+	CBNZ R4, BFloat16AsksMasked
+	MOVD R25, R4
+	PCALIGN $32
+
+BFloat16AsksRows:
+	SUB $4, R3
+	CMP $0, R3
+	BLE BFloat16AsksCounted
+	ADD R4, R25
+	JMP BFloat16AsksRows
+
+BFloat16AsksMasked:
+	MUL R3, R25
+
+BFloat16AsksCounted:
+	MOVD R25, R7
+	MOVD R25, R6
 
 BFloat16Rows:
 	MOVD (R0), R22 // a.V
@@ -27949,7 +28648,43 @@ BFloat164x1Begun:
 	PCALIGN $32
 
 BFloat164x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_20
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_20
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_39:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_39
+	JMP Asked_20
+
+Near_20:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_40:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_40
+
+Asked_20:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_20:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -27959,8 +28694,6 @@ BFloat164x1Key:
 	VDUP V6.S[0], V6.S4
 	FMOVS 12(R21), F7
 	VDUP V7.S[0], V7.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F8
 	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
@@ -28086,7 +28819,43 @@ BFloat164x2Begun:
 	PCALIGN $32
 
 BFloat164x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_21
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_21
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_41:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_41
+	JMP Asked_21
+
+Near_21:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_42:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_42
+
+Asked_21:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_21:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -28096,8 +28865,6 @@ BFloat164x2Key:
 	VDUP V10.S[0], V10.S4
 	FMOVS 12(R21), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F12
 	WORD $0x2e61398c // shll v12.4s, v12.4h, #16
@@ -28262,7 +29029,43 @@ BFloat164x4Begun:
 	PCALIGN $32
 
 BFloat164x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_22
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_22
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_43:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_43
+	JMP Asked_22
+
+Near_22:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_44:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_44
+
+Asked_22:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_22:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -28272,8 +29075,6 @@ BFloat164x4Key:
 	VDUP V18.S[0], V18.S4
 	FMOVS 12(R21), F19
 	VDUP V19.S[0], V19.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F20
 	WORD $0x2e613a94 // shll v20.4s, v20.4h, #16
@@ -28472,7 +29273,43 @@ BFloat163x1Begun:
 	PCALIGN $32
 
 BFloat163x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_23
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_23
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_45:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_45
+	JMP Asked_23
+
+Near_23:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_46:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_46
+
+Asked_23:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_23:
 	MOVD (R19), R4
 	FMOVS (R21), F3
 	VDUP V3.S[0], V3.S4
@@ -28480,8 +29317,6 @@ BFloat163x1Key:
 	VDUP V4.S[0], V4.S4
 	FMOVS 8(R21), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
@@ -28592,7 +29427,43 @@ BFloat163x2Begun:
 	PCALIGN $32
 
 BFloat163x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_24
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_24
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_47:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_47
+	JMP Asked_24
+
+Near_24:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_48:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_48
+
+Asked_24:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_24:
 	MOVD (R19), R4
 	FMOVS (R21), F6
 	VDUP V6.S[0], V6.S4
@@ -28600,8 +29471,6 @@ BFloat163x2Key:
 	VDUP V7.S[0], V7.S4
 	FMOVS 8(R21), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
@@ -28742,7 +29611,43 @@ BFloat163x4Begun:
 	PCALIGN $32
 
 BFloat163x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_25
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_25
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_49:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_49
+	JMP Asked_25
+
+Near_25:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_50:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_50
+
+Asked_25:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_25:
 	MOVD (R19), R4
 	FMOVS (R21), F12
 	VDUP V12.S[0], V12.S4
@@ -28750,8 +29655,6 @@ BFloat163x4Key:
 	VDUP V13.S[0], V13.S4
 	FMOVS 8(R21), F14
 	VDUP V14.S[0], V14.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F15
 	WORD $0x2e6139ef // shll v15.4s, v15.4h, #16
@@ -28952,7 +29855,43 @@ BFloat163x8Begun:
 	PCALIGN $32
 
 BFloat163x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_26
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_26
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_51:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_51
+	JMP Asked_26
+
+Near_26:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_52:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_52
+
+Asked_26:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_26:
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -28960,8 +29899,6 @@ BFloat163x8Key:
 	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
 	VDUP V26.S[0], V26.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F27
 	WORD $0x2e613b7b // shll v27.4s, v27.4h, #16
@@ -29204,14 +30141,48 @@ BFloat162x1Begun:
 	PCALIGN $32
 
 BFloat162x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_27
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_27
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_53:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_53
+	JMP Asked_27
+
+Near_27:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_54:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_54
+
+Asked_27:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_27:
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
 	FMOVS 4(R21), F3
 	VDUP V3.S[0], V3.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F4
 	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
@@ -29307,14 +30278,48 @@ BFloat162x2Begun:
 	PCALIGN $32
 
 BFloat162x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_28
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_28
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_55:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_55
+	JMP Asked_28
+
+Near_28:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_56:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_56
+
+Asked_28:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_28:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
 	FMOVS 4(R21), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
@@ -29431,14 +30436,48 @@ BFloat162x4Begun:
 	PCALIGN $32
 
 BFloat162x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_29
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_29
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_57:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_57
+	JMP Asked_29
+
+Near_29:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_58:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_58
+
+Asked_29:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_29:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
 	FMOVS 4(R21), F9
 	VDUP V9.S[0], V9.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
@@ -29597,14 +30636,48 @@ BFloat162x8Begun:
 	PCALIGN $32
 
 BFloat162x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_30
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_30
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_59:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_59
+	JMP Asked_30
+
+Near_30:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_60:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_60
+
+Asked_30:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_30:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
 	FMOVS 4(R21), F17
 	VDUP V17.S[0], V17.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F18
 	WORD $0x2e613a52 // shll v18.4s, v18.4h, #16
@@ -29800,12 +30873,46 @@ BFloat161x1Begun:
 	PCALIGN $32
 
 BFloat161x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_31
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_31
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_61:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_61
+	JMP Asked_31
+
+Near_31:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_62:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_62
+
+Asked_31:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_31:
 	MOVD (R19), R4
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F2
 	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
@@ -29823,15 +30930,49 @@ BFloat161x1KeysMasked:
 	PCALIGN $32
 
 BFloat161x1KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_32
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_32
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_63:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_63
+	JMP Asked_32
+
+Near_32:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_64:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_64
+
+Asked_32:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_32:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT BFloat161x1KeyNext
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F2
 	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
@@ -29917,12 +31058,46 @@ BFloat161x2Begun:
 	PCALIGN $32
 
 BFloat161x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_33
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_33
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_65:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_65
+	JMP Asked_33
+
+Near_33:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_66:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_66
+
+Asked_33:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_33:
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F3
 	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
@@ -29944,15 +31119,49 @@ BFloat161x2KeysMasked:
 	PCALIGN $32
 
 BFloat161x2KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_34
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_34
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_67:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_67
+	JMP Asked_34
+
+Near_34:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_68:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_68
+
+Asked_34:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_34:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT BFloat161x2KeyNext
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F3
 	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
@@ -30050,12 +31259,46 @@ BFloat161x4Begun:
 	PCALIGN $32
 
 BFloat161x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_35
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_35
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_69:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_69
+	JMP Asked_35
+
+Near_35:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_70:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_70
+
+Asked_35:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_35:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F5
 	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
@@ -30085,15 +31328,49 @@ BFloat161x4KeysMasked:
 	PCALIGN $32
 
 BFloat161x4KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_36
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_36
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_71:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_71
+	JMP Asked_36
+
+Near_36:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_72:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_72
+
+Asked_36:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_36:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT BFloat161x4KeyNext
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F5
 	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
@@ -30215,12 +31492,46 @@ BFloat161x8Begun:
 	PCALIGN $32
 
 BFloat161x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_37
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_37
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_73:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_73
+	JMP Asked_37
+
+Near_37:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_74:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_74
+
+Asked_37:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_37:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
@@ -30266,15 +31577,49 @@ BFloat161x8KeysMasked:
 	PCALIGN $32
 
 BFloat161x8KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_38
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_38
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_75:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_75
+	JMP Asked_38
+
+Near_38:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_76:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_76
+
+Asked_38:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_38:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
 	BLT BFloat161x8KeyNext
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVD (R17), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
@@ -30396,6 +31741,31 @@ BFloat16RowsDone1:
 	RET
 
 int8:
+	MOVD 8(R0), R4 // a.Off
+	ADD $1024, R4
+	MOVD R4, R5
+	MOVD 40(R0), R3 // a.MaskFrom
+	MOVD 32(R0), R4 // a.Keys
+	SUB R3, R4
+	MOVD 48(R0), R25 // a.Dim
+	MOVD 72(R0), R3 // a.Rows
+	CBNZ R4, int8AsksMasked
+	MOVD R25, R4
+	PCALIGN $32
+
+int8AsksRows:
+	SUB $4, R3
+	CMP $0, R3
+	BLE int8AsksCounted
+	ADD R4, R25
+	JMP int8AsksRows
+
+int8AsksMasked:
+	MUL R3, R25
+
+int8AsksCounted:
+	MOVD R25, R7
+	MOVD R25, R6
 
 int8Rows:
 	MOVD (R0), R22 // a.V
@@ -30458,7 +31828,43 @@ int84x1Begun:
 	PCALIGN $32
 
 int84x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_39
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_39
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_77:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_77
+	JMP Asked_39
+
+Near_39:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_78:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_78
+
+Asked_39:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_39:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -30470,8 +31876,6 @@ int84x1Key:
 	VDUP V7.S[0], V7.S4
 	FMOVS (R20), F10
 	VDUP V10.S[0], V10.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F8
 	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
@@ -30601,7 +32005,43 @@ int84x2Begun:
 	PCALIGN $32
 
 int84x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_40
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_40
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_79:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_79
+	JMP Asked_40
+
+Near_40:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_80:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_80
+
+Asked_40:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_40:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -30613,8 +32053,6 @@ int84x2Key:
 	VDUP V11.S[0], V11.S4
 	FMOVS (R20), F14
 	VDUP V14.S[0], V14.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F12
 	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
@@ -30786,7 +32224,43 @@ int84x4Begun:
 	PCALIGN $32
 
 int84x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_41
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_41
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_81:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_81
+	JMP Asked_41
+
+Near_41:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_82:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_82
+
+Asked_41:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_41:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -30798,8 +32272,6 @@ int84x4Key:
 	VDUP V19.S[0], V19.S4
 	FMOVS (R20), F22
 	VDUP V22.S[0], V22.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F20
 	WORD $0x0f08a694 // sxtl v20.8h, v20.8b
@@ -31011,7 +32483,43 @@ int83x1Begun:
 	PCALIGN $32
 
 int83x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_42
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_42
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_83:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_83
+	JMP Asked_42
+
+Near_42:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_84:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_84
+
+Asked_42:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_42:
 	MOVD (R19), R4
 	FMOVS (R21), F3
 	VDUP V3.S[0], V3.S4
@@ -31021,8 +32529,6 @@ int83x1Key:
 	VDUP V5.S[0], V5.S4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
@@ -31137,7 +32643,43 @@ int83x2Begun:
 	PCALIGN $32
 
 int83x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_43
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_43
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_85:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_85
+	JMP Asked_43
+
+Near_43:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_86:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_86
+
+Asked_43:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_43:
 	MOVD (R19), R4
 	FMOVS (R21), F6
 	VDUP V6.S[0], V6.S4
@@ -31147,8 +32689,6 @@ int83x2Key:
 	VDUP V8.S[0], V8.S4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -31296,7 +32836,43 @@ int83x4Begun:
 	PCALIGN $32
 
 int83x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_44
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_44
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_87:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_87
+	JMP Asked_44
+
+Near_44:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_88:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_88
+
+Asked_44:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_44:
 	MOVD (R19), R4
 	FMOVS (R21), F12
 	VDUP V12.S[0], V12.S4
@@ -31306,8 +32882,6 @@ int83x4Key:
 	VDUP V14.S[0], V14.S4
 	FMOVS (R20), F17
 	VDUP V17.S[0], V17.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F15
 	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
@@ -31521,7 +33095,43 @@ int83x8Begun:
 	PCALIGN $32
 
 int83x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_45
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_45
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_89:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_89
+	JMP Asked_45
+
+Near_45:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_90:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_90
+
+Asked_45:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_45:
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -31531,8 +33141,6 @@ int83x8Key:
 	VDUP V26.S[0], V26.S4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
@@ -31800,7 +33408,43 @@ int82x1Begun:
 	PCALIGN $32
 
 int82x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_46
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_46
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_91:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_91
+	JMP Asked_46
+
+Near_46:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_92:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_92
+
+Asked_46:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_46:
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -31808,8 +33452,6 @@ int82x1Key:
 	VDUP V3.S[0], V3.S4
 	FMOVS (R20), F6
 	VDUP V6.S[0], V6.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F4
 	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
@@ -31909,7 +33551,43 @@ int82x2Begun:
 	PCALIGN $32
 
 int82x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_47
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_47
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_93:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_93
+	JMP Asked_47
+
+Near_47:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_94:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_94
+
+Asked_47:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_47:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -31917,8 +33595,6 @@ int82x2Key:
 	VDUP V5.S[0], V5.S4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
@@ -32042,7 +33718,43 @@ int82x4Begun:
 	PCALIGN $32
 
 int82x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_48
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_48
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_95:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_95
+	JMP Asked_48
+
+Near_48:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_96:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_96
+
+Asked_48:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_48:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -32050,8 +33762,6 @@ int82x4Key:
 	VDUP V9.S[0], V9.S4
 	FMOVS (R20), F12
 	VDUP V12.S[0], V12.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -32223,7 +33933,43 @@ int82x8Begun:
 	PCALIGN $32
 
 int82x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_49
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_49
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_97:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_97
+	JMP Asked_49
+
+Near_49:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_98:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_98
+
+Asked_49:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_49:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -32231,8 +33977,6 @@ int82x8Key:
 	VDUP V17.S[0], V17.S4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
@@ -32453,14 +34197,48 @@ int81x1Begun:
 	PCALIGN $32
 
 int81x1Key:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_50
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_50
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_99:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_99
+	JMP Asked_50
+
+Near_50:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_100:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_100
+
+Asked_50:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_50:
 	MOVD (R19), R4
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F2
 	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
@@ -32482,7 +34260,43 @@ int81x1KeysMasked:
 	PCALIGN $32
 
 int81x1KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $4, R6
+	CMP $0, R6
+	BGT Within_51
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_51
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_101:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_101
+	JMP Asked_51
+
+Near_51:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_102:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_102
+
+Asked_51:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_51:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -32496,8 +34310,6 @@ int81x1KeyMasked:
 	VDUP V1.S[0], V1.S4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F2
 	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
@@ -32586,14 +34398,48 @@ int81x2Begun:
 	PCALIGN $32
 
 int81x2Key:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_52
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_52
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_103:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_103
+	JMP Asked_52
+
+Near_52:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_104:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_104
+
+Asked_52:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_52:
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F3
 	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
@@ -32622,7 +34468,43 @@ int81x2KeysMasked:
 	PCALIGN $32
 
 int81x2KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $8, R6
+	CMP $0, R6
+	BGT Within_53
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_53
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_105:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_105
+	JMP Asked_53
+
+Near_53:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_106:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_106
+
+Asked_53:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_53:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -32636,8 +34518,6 @@ int81x2KeyMasked:
 	VDUP V2.S[0], V2.S4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F3
 	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
@@ -32741,14 +34621,48 @@ int81x4Begun:
 	PCALIGN $32
 
 int81x4Key:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_54
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_54
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_107:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_107
+	JMP Asked_54
+
+Near_54:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_108:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_108
+
+Asked_54:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_54:
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F5
 	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
@@ -32791,7 +34705,43 @@ int81x4KeysMasked:
 	PCALIGN $32
 
 int81x4KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $16, R6
+	CMP $0, R6
+	BGT Within_55
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_55
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_109:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_109
+	JMP Asked_55
+
+Near_55:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_110:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_110
+
+Asked_55:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_55:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -32805,8 +34755,6 @@ int81x4KeyMasked:
 	VDUP V4.S[0], V4.S4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F5
 	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
@@ -32940,14 +34888,48 @@ int81x8Begun:
 	PCALIGN $32
 
 int81x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_56
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_56
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_111:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_111
+	JMP Asked_56
+
+Near_56:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_112:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_112
+
+Asked_56:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_56:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33018,7 +35000,43 @@ int81x8KeysMasked:
 	PCALIGN $32
 
 int81x8KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_57
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_57
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_113:
+	PRFM (R25), PLDL2KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_113
+	JMP Asked_57
+
+Near_57:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_114:
+	PRFM (R25), PLDL1KEEP
+	ADD $64, R25
+	SUB $64, R4
+	CMP $0, R4
+	BGT Line_114
+
+Asked_57:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_57:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -33032,8 +35050,6 @@ int81x8KeyMasked:
 	VDUP V8.S[0], V8.S4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM (R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS (R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33179,6 +35195,31 @@ int8RowsDone1:
 	RET
 
 BlockQ8_0:
+	MOVD 8(R0), R4 // a.Off
+	ADD $1024, R4
+	MOVD R4, R5
+	MOVD 40(R0), R3 // a.MaskFrom
+	MOVD 32(R0), R4 // a.Keys
+	SUB R3, R4
+	MOVD 48(R0), R25 // a.Dim
+	MOVD 72(R0), R3 // a.Rows
+	CBNZ R4, BlockQ8_0AsksMasked
+	MOVD R25, R4
+	PCALIGN $32
+
+BlockQ8_0AsksRows:
+	SUB $3, R3
+	CMP $0, R3
+	BLE BlockQ8_0AsksCounted
+	ADD R4, R25
+	JMP BlockQ8_0AsksRows
+
+BlockQ8_0AsksMasked:
+	MUL R3, R25
+
+BlockQ8_0AsksCounted:
+	MOVD R25, R7
+	MOVD R25, R6
 
 BlockQ8_0Rows:
 	MOVD (R0), R22 // a.V
@@ -33274,7 +35315,43 @@ BlockQ8_03x8Begun:
 	PCALIGN $32
 
 BlockQ8_03x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_58
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_58
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_115:
+	PRFM (R25), PLDL2KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_115
+	JMP Asked_58
+
+Near_58:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_116:
+	PRFM (R25), PLDL1KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_116
+
+Asked_58:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_58:
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -33287,8 +35364,6 @@ BlockQ8_03x8Key:
 	FMOVS R17, F29
 	WORD $0x0e217bbd // fcvtl v29.4s, v29.4h
 	VDUP V29.S[0], V29.S4
-	ADD R22, R25, R17
-	PRFM 2(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 2(R17), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
@@ -33298,8 +35373,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V27.S4, V0.S4
 	VFMLA V25.S4, V27.S4, V8.S4
 	VFMLA V26.S4, V27.S4, V16.S4
-	ADD R22, R25, R17
-	PRFM 6(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 6(R17), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
@@ -33309,8 +35382,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V28.S4, V1.S4
 	VFMLA V25.S4, V28.S4, V9.S4
 	VFMLA V26.S4, V28.S4, V17.S4
-	ADD R22, R25, R17
-	PRFM 10(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 10(R17), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
@@ -33320,8 +35391,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V27.S4, V2.S4
 	VFMLA V25.S4, V27.S4, V10.S4
 	VFMLA V26.S4, V27.S4, V18.S4
-	ADD R22, R25, R17
-	PRFM 14(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 14(R17), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
@@ -33331,8 +35400,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V28.S4, V3.S4
 	VFMLA V25.S4, V28.S4, V11.S4
 	VFMLA V26.S4, V28.S4, V19.S4
-	ADD R22, R25, R17
-	PRFM 18(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 18(R17), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
@@ -33342,8 +35409,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V27.S4, V4.S4
 	VFMLA V25.S4, V27.S4, V12.S4
 	VFMLA V26.S4, V27.S4, V20.S4
-	ADD R22, R25, R17
-	PRFM 22(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 22(R17), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
@@ -33353,8 +35418,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V28.S4, V5.S4
 	VFMLA V25.S4, V28.S4, V13.S4
 	VFMLA V26.S4, V28.S4, V21.S4
-	ADD R22, R25, R17
-	PRFM 26(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 26(R17), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
@@ -33364,8 +35427,6 @@ BlockQ8_03x8Key:
 	VFMLA V24.S4, V27.S4, V6.S4
 	VFMLA V25.S4, V27.S4, V14.S4
 	VFMLA V26.S4, V27.S4, V22.S4
-	ADD R22, R25, R17
-	PRFM 30(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 30(R17), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
@@ -33591,7 +35652,43 @@ BlockQ8_02x8Begun:
 	PCALIGN $32
 
 BlockQ8_02x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_59
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_59
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_117:
+	PRFM (R25), PLDL2KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_117
+	JMP Asked_59
+
+Near_59:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_118:
+	PRFM (R25), PLDL1KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_118
+
+Asked_59:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_59:
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -33602,8 +35699,6 @@ BlockQ8_02x8Key:
 	FMOVS R17, F20
 	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
 	VDUP V20.S[0], V20.S4
-	ADD R22, R25, R17
-	PRFM 2(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 2(R17), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
@@ -33612,8 +35707,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
 	VFMLA V16.S4, V18.S4, V0.S4
 	VFMLA V17.S4, V18.S4, V8.S4
-	ADD R22, R25, R17
-	PRFM 6(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 6(R17), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
@@ -33622,8 +35715,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
 	VFMLA V16.S4, V19.S4, V1.S4
 	VFMLA V17.S4, V19.S4, V9.S4
-	ADD R22, R25, R17
-	PRFM 10(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 10(R17), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
@@ -33632,8 +35723,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
 	VFMLA V16.S4, V18.S4, V2.S4
 	VFMLA V17.S4, V18.S4, V10.S4
-	ADD R22, R25, R17
-	PRFM 14(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 14(R17), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
@@ -33642,8 +35731,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
 	VFMLA V16.S4, V19.S4, V3.S4
 	VFMLA V17.S4, V19.S4, V11.S4
-	ADD R22, R25, R17
-	PRFM 18(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 18(R17), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
@@ -33652,8 +35739,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
 	VFMLA V16.S4, V18.S4, V4.S4
 	VFMLA V17.S4, V18.S4, V12.S4
-	ADD R22, R25, R17
-	PRFM 22(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 22(R17), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
@@ -33662,8 +35747,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
 	VFMLA V16.S4, V19.S4, V5.S4
 	VFMLA V17.S4, V19.S4, V13.S4
-	ADD R22, R25, R17
-	PRFM 26(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 26(R17), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
@@ -33672,8 +35755,6 @@ BlockQ8_02x8Key:
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
 	VFMLA V16.S4, V18.S4, V6.S4
 	VFMLA V17.S4, V18.S4, V14.S4
-	ADD R22, R25, R17
-	PRFM 30(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 30(R17), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
@@ -33845,7 +35926,43 @@ BlockQ8_01x8Begun:
 	PCALIGN $32
 
 BlockQ8_01x8Key:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_60
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_60
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_119:
+	PRFM (R25), PLDL2KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_119
+	JMP Asked_60
+
+Near_60:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_120:
+	PRFM (R25), PLDL1KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_120
+
+Asked_60:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_60:
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -33854,8 +35971,6 @@ BlockQ8_01x8Key:
 	FMOVS R17, F11
 	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM 2(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 2(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33863,8 +35978,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R25, R17
-	PRFM 6(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 6(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -33872,8 +35985,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
 	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R25, R17
-	PRFM 10(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 10(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33881,8 +35992,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R25, R17
-	PRFM 14(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 14(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -33890,8 +35999,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
 	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R25, R17
-	PRFM 18(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 18(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33899,8 +36006,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R25, R17
-	PRFM 22(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 22(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -33908,8 +36013,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
 	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R25, R17
-	PRFM 26(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 26(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33917,8 +36020,6 @@ BlockQ8_01x8Key:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R25, R17
-	PRFM 30(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 30(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -33939,7 +36040,43 @@ BlockQ8_01x8KeysMasked:
 	PCALIGN $32
 
 BlockQ8_01x8KeyMasked:
-	MOVD 1024(R19), R25
+	SUB $32, R6
+	CMP $0, R6
+	BGT Within_61
+	MOVD R5, R25
+	ADD $8, R5
+	MOVD (R25), R25
+	MOVD (R0), R17
+	ADD R17, R25
+	MOVBU 128(R0), R4
+	CBNZ R4, Near_61
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_121:
+	PRFM (R25), PLDL2KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_121
+	JMP Asked_61
+
+Near_61:
+	MOVD 48(R0), R4 // a.Dim
+	PCALIGN $32
+
+Line_122:
+	PRFM (R25), PLDL1KEEP
+	ADD $34, R25
+	SUB $32, R4
+	CMP $0, R4
+	BGT Line_122
+
+Asked_61:
+	MOVD R7, R4
+	ADD R4, R6
+
+Within_61:
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -33951,8 +36088,6 @@ BlockQ8_01x8KeyMasked:
 	FMOVS R17, F11
 	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
 	VDUP V11.S[0], V11.S4
-	ADD R22, R25, R17
-	PRFM 2(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 2(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33960,8 +36095,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R25, R17
-	PRFM 6(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 6(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -33969,8 +36102,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
 	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R25, R17
-	PRFM 10(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 10(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33978,8 +36109,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R25, R17
-	PRFM 14(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 14(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -33987,8 +36116,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
 	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R25, R17
-	PRFM 18(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 18(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -33996,8 +36123,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R25, R17
-	PRFM 22(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 22(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
@@ -34005,8 +36130,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
 	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R25, R17
-	PRFM 26(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 26(R17), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
@@ -34014,8 +36137,6 @@ BlockQ8_01x8KeyMasked:
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
 	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R25, R17
-	PRFM 30(R17), PLDL2KEEP
 	ADD R22, R4, R17
 	FMOVS 30(R17), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b

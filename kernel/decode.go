@@ -34,6 +34,7 @@ type DecodeScoresArgs struct {
 	Rows    int                // 1..Set.DecodeRows
 	S       *float32           // [Keys][Stride], of which Rows are written
 	Stride  int                // at least Rows
+	Near    bool               // rows asked for are wanted in the first-level cache, not in the second
 }
 
 // DecodeScoresInt8Args are the operands of Set.DecodeScoresInt8, which multiplies keys by few queries in class
@@ -124,6 +125,7 @@ type DecodeAccumulateArgs struct {
 	OStride int      // at least Dim
 	Alpha   *float32 // [Rows], as Softmax left it
 	Mode    UpdateMode
+	Near    bool // as in DecodeScoresArgs
 }
 
 // ConvertArgs are the operands of Set.Convert, which makes float32 of rows.

@@ -219,7 +219,7 @@ func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 // decodeScores computes the scores of the keys of a span of the block.
 func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) {
 	a, rows := &w.decoder.scoresArgs, &w.kv.k
-	a.Dim = at.problem.DimQK
+	a.Dim, a.Near = at.problem.DimQK, rows.order.near
 	rows.find(at, laneGroups[0].head)
 	for from := keys.from; from < keys.to; from += rows.order.step {
 		to := min(from+rows.order.step, keys.to)
@@ -251,7 +251,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 		return
 	}
 	a, rows, dim := &w.decoder.accumulateArgs, &w.kv.v, at.problem.DimV
-	a.Dim, a.OStride = dim, dim
+	a.Dim, a.OStride, a.Near = dim, dim, rows.order.near
 	rows.find(at, laneGroups[0].head)
 	for from := keys.from; from < keys.to; from += rows.order.step {
 		to := min(from+rows.order.step, keys.to)
@@ -334,6 +334,7 @@ type order struct {
 	ahead int // rows ahead to ask for, or of a window, then a power of two
 
 	windows bool
+	near    bool // ask for them in the first-level cache
 }
 
 // upcoming returns the row to ask for with a row of a block: one as far ahead, or one of the next
@@ -355,6 +356,9 @@ const (
 	windowBytes = 16 << 10
 	windowParts = 4
 
+	// streamBytes is how far ahead a stream is asked for.
+	streamBytes = 8 << 10
+
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
 	// calls. As many are asked for ahead: those of the next turn, none of the call that asks.
@@ -363,7 +367,7 @@ const (
 )
 
 // orders returns the orders of K and of V.
-func (p *Problem) orders() (k, v order) {
+func (e *Engine) orders(p *Problem) (k, v order) {
 	if p.scattered() {
 		k, v = p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
 		if p.integerValues() {
@@ -372,10 +376,28 @@ func (p *Problem) orders() (k, v order) {
 		return k, v
 	}
 	k, v = p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
-	if p.integerValues() {
+	if !p.integers() && e.oneStream(p, &p.K, false) {
+		k = p.K.inStream(p.DimQK)
+	}
+	switch {
+	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
+	case e.oneStream(p, &p.V, e.set.AnyValues):
+		v = p.V.inStream(p.DimV)
+		if e.wide() {
+			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones
+		}
 	}
 	return k, v
+}
+
+// wide reports whether a vector is a line, as on AVX-512.
+func (e *Engine) wide() bool { return 4*e.set.Vec == line }
+
+// oneStream reports whether rows that follow each other are read as one stream: on CPUs that get the most of memory by
+// that, where kernels ask for one row behind the other. On AVX-512 they ask for float32 otherwise.
+func (e *Engine) oneStream(p *Problem, t *KV, anyElem bool) bool {
+	return e.tuning.OneStream && (anyElem || t.Elem.Direct()) && !p.rounds() && !(e.wide() && t.Elem == kernel.Float32)
 }
 
 // inTurn is the order of rows that lie among those of other KV heads.
@@ -395,6 +417,15 @@ func (t *KV) inBlocks(dim int) order {
 		rows /= 2
 	}
 	return order{step: kernel.KeyBlock, ahead: rows, windows: true}
+}
+
+// inStream is the order of rows that follow each other and are asked for one behind the other.
+func (t *KV) inStream(dim int) order {
+	rows := kernel.KeyBlock
+	for rows > keysInTurn && rows*t.rowBytes(dim) > streamBytes {
+		rows /= 2
+	}
+	return order{step: kernel.KeyBlock, ahead: rows, near: true}
 }
 
 // scattered reports whether the keys of a KV head lie among those of others, in runs of less than

@@ -18,9 +18,12 @@ func TestDecodeAsks(t *testing.T) {
 		tokenMajor bool
 		heads      int // whose blocks are read together
 		inTurn     bool
+		oneStream  bool
 	}{
-		{"bhsd", 0, false, 4, false}, {"bshd", 0, true, kvHeads, true}, {"pages of 1", 1, false, kvHeads, true},
-		{"pages of 4", 4, false, kvHeads, true}, {"pages of 16", 16, false, 4, false}, {"token-major pages of 16", 16, true, kvHeads, true},
+		{"bhsd", 0, false, 4, false, false}, {"bshd", 0, true, kvHeads, true, false}, {"pages of 1", 1, false, kvHeads, true, false},
+		{"pages of 4", 4, false, kvHeads, true, false}, {"pages of 16", 16, false, 4, false, false},
+		{"token-major pages of 16", 16, true, kvHeads, true, false},
+		{"bhsd in one stream", 0, false, 4, false, true}, {"pages of 16 in one stream", 16, false, 4, false, true},
 	} {
 		late := 2 * l.heads * kernel.KeyBlock // rows of a block of K and one of V
 		page, pages := l.page, 1
@@ -77,7 +80,7 @@ func TestDecodeAsks(t *testing.T) {
 				asked[ask] = read
 			}
 		}
-		set := kernel.Set{Name: "test", Vec: 16, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
+		set := kernel.Set{Name: "test", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
 			Pack:             func(*kernel.PackArgs) {},
 			Softmax:          func(*kernel.SoftmaxArgs) {},
 			Unpack:           func(*kernel.UnpackArgs) {},
@@ -85,7 +88,7 @@ func TestDecodeAsks(t *testing.T) {
 			DecodeScores:     func(a *kernel.DecodeScoresArgs) { note(a.K, a.Off, a.Keys) },
 			DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { note(a.V, a.Off, a.Keys) },
 		})
-		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{}).Run(&p, 1)
+		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{OneStream: l.oneStream}).Run(&p, 1)
 		if read != 2*keys*kvHeads {
 			t.Errorf("%s: %d rows were read, want %d", l.name, read, 2*keys*kvHeads)
 		}

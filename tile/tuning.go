@@ -5,6 +5,9 @@ package tile
 type Tuning struct {
 	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.
 	Rules []Rule
+
+	// OneStream says that memory gives most if it is asked for in one ascending stream, not in several pages in turns.
+	OneStream bool
 }
 
 // A Rule is the choices for head dims up to MaxDim. A field that is 0 leaves a choice as it is.

@@ -120,7 +120,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		w.stage.reserve(take(lanes*stageStride(p)), stageStride(p))
 	}
 	if s.Decode > 0 {
-		k, v := p.orders()
+		k, v := e.orders(p)
 		w.kv.k.setOrder(k)
 		w.kv.v.setOrder(v)
 		w.kv.v.anyElem = set.AnyValues

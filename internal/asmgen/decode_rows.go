@@ -20,6 +20,7 @@ type rowAdder struct {
 	weights      Int    // P of the first of them
 
 	elem kernel.Elem
+	asks rowAsker
 }
 
 const (
@@ -29,7 +30,7 @@ const (
 )
 
 // Variables in local memory, below the accumulators: the next key's offset and scale, keys and
-// dims left, V and O at the block, and V at the dims that are next.
+// dims left, V and O at the block, and the words of asks.
 const (
 	slotOff = 8 * iota
 	slotScale
@@ -37,8 +38,8 @@ const (
 	slotDims
 	slotV
 	slotO
-	slotAhead
-	slotsEnd = 64
+	slotAsks
+	slotsEnd = 128
 )
 
 // rowFrame is the size of local memory of a rowAdder.
@@ -66,6 +67,13 @@ func (a *rowAdder) emit() {
 	move("O", slotO)
 	move("Dim", slotDims)
 	a.loadBytes("Stride", a.stride)
+	a.asks = rowAsker{Func: a.Func, word: func(at int) string { return slot(slotAsks + at) }, field: "V", step: cacheLine, near: true}
+	a.asks.open(tmp)
+	dims := cacheLine / width(a.elem)
+	if a.elem == kernel.Q8_0 {
+		dims, a.asks.step = kernel.BlockValues, a.elem.Unit()
+	}
+	a.asks.setLines(dims, tmp)
 
 	a.Label(a.name("Dims"))
 	a.sums("From", a.name("Fresh"))
@@ -170,10 +178,9 @@ func (a *rowAdder) clear() {
 
 // pass adds the values of so many keys, all dims of the block.
 func (a *rowAdder) pass(keys int) {
-	off, ptr := a.rows, a.acc
+	off := a.rows
 	a.Op(a.Mov, slot(slotOff), off)
 	a.Op(a.Mov, slot(slotV), a.p)
-	a.Op(a.Mov, a.p, slot(slotAhead))
 	for i := range keys {
 		a.Op(a.Mov, mem(off, 8*i), a.keys[i])
 		a.Op(a.Add, a.p, a.keys[i])
@@ -189,14 +196,13 @@ func (a *rowAdder) pass(keys int) {
 	loop, last, done := a.name("Dims%d", keys), a.name("Last%d", keys), a.name("Done%d", keys)
 	a.Branch(a.Func, a.dims, "LT", imm(step), last)
 	a.Loop(loop)
-	// Ask for the rows that are wanted later.
-	a.Op(a.Mov, slot(slotOff), off)
-	for i := range keys {
-		a.Op(a.Mov, mem(off, 8*(kernel.Upcoming+i)), ptr)
-		a.Op(a.Add, slot(slotAhead), ptr)
-		a.PrefetchNear(a.Func, mem(ptr, 0))
+	// As many lines as the keys have at these dims.
+	line, left := a.rows, a.acc
+	a.asks.begin(line, left)
+	for at := 0; at < keys*a.unitBytes(step); at += a.asks.step {
+		a.asks.ask(line, left, a.p)
 	}
-	a.Op(a.Add, a.unitBytes(step), slot(slotAhead))
+	a.asks.end(line, left)
 	for d := 0; d < step; d += two {
 		a.products(keys, 2, d)
 	}

@@ -62,6 +62,9 @@ func (u *unitScorer) emit() {
 		u.notes = notes
 	}
 	u.each(func(vector, row int, acc Vec) { u.Op(u.Load, u.local0(vector, row), acc) })
+	u.asks.step = cacheLine
+	u.asks.setLines(cacheLine/width(u.elem), u.tmp)
+	u.asks.begin(u.row, u.t)
 	loop := u.name("Unit%d", u.rows)
 	u.Loop(loop)
 	// The transposition needs all registers but seven.
@@ -79,6 +82,7 @@ func (u *unitScorer) emit() {
 	u.Op(u.Add, unitDims*width(u.elem), u.key)
 	u.Op(u.Sub, unitDims, u.dims)
 	u.Branch(u.Func, u.dims, "GE", imm(unitDims), loop)
+	u.asks.end(u.row, u.t)
 	u.each(func(vector, row int, acc Vec) { u.Op(u.Store, acc, u.local0(vector, row)) })
 }
 
@@ -129,14 +133,12 @@ func (u *unitScorer) multiply() {
 	free := u.Vectors[2*unitRows:]
 	v, pairs, mask := [2]Vec(free[:2]), [2]Vec(free[2:4]), free[4]
 	x := free[5:8]
-	u.Op(u.Mov, u.dims, u.n)
-	u.Op(u.And, unitDims, u.n)
 	if u.elem == kernel.BFloat16 {
 		u.Broadcast(u.Func, u.symbol("upperHalf", 0xffff0000, 0xffff0000)+"(SB)", mask)
 	}
 	for d := range unitDims {
-		if d%2 == 0 {
-			u.ask(d / 2)
+		if d%2 == 0 { // two units are a line of 16 keys
+			u.asks.ask(u.row, u.t, u.tmp)
 		}
 		for vector := range v {
 			switch {
@@ -164,10 +166,4 @@ func (u *unitScorer) multiply() {
 			u.Op("LEAQ", fmt.Sprintf("(%s)(%s*2)", u.q, u.qStride), u.q)
 		}
 	}
-}
-
-// ask asks for a row that is wanted later, of half of the keys with each unit: two are a line.
-func (u *unitScorer) ask(i int) {
-	u.Op(u.Mov, fmt.Sprintf("%d(%s)(%s*4)", 8*(kernel.Upcoming+i), u.off, u.n), u.tmp)
-	u.Prefetch(u.Func, u.AddressOf(u.Func, u.key, u.tmp, 0))
 }

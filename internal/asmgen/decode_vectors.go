@@ -27,6 +27,7 @@ type vectorScorer struct {
 	rowsLeft Int
 
 	elem kernel.Elem
+	asks rowAsker
 }
 
 const (
@@ -39,7 +40,7 @@ const (
 
 // Local memory of a vectorScorer: the transposed chunks of both vectors of keys, scales of their keys,
 // their accumulators, halves of the scales, Off and Scale of less than a vector, Scale and S of
-// the keys that are next.
+// the keys that are next, and the words of asks.
 func (g *vectorScorer) localT(vector int) int      { return vector*chunkBytes + chunkSlack }
 func (g *vectorScorer) localFactor(vector int) int { return 2*chunkBytes + vector*g.Bytes() }
 func (g *vectorScorer) localAcc(vector, row int) int {
@@ -50,6 +51,7 @@ func (g *vectorScorer) localOff() int    { return g.localHalves() + g.Bytes() }
 func (g *vectorScorer) localScales() int { return g.localOff() + 8*vectorKeys }
 func (g *vectorScorer) localScale() int  { return g.localScales() + 4*vectorKeys }
 func (g *vectorScorer) localS() int      { return g.localScale() + 8 }
+func (g *vectorScorer) localAsks() int   { return g.localS() + 8 }
 
 // decodeVectors writes DecodeScores.
 func decodeVectors(arch *Arch) *Func {
@@ -60,8 +62,10 @@ func decodeVectors(arch *Arch) *Func {
 		local: f.int("local memory"), t: f.int("transposed"), n: f.int("steps left"), tmp: f.int("scratch"),
 		row: f.int("Q, next rows"), rowsLeft: f.int("rows left"),
 	}
-	f.locals = g.localS() + 8 + cacheLine
+	f.locals = g.localAsks() + askWords + cacheLine
 	f.LocalBase(f, g.local)
+	g.asks = rowAsker{Func: f, word: inLocal(g.local, g.localAsks()), field: "K"}
+	g.asks.open(g.tmp)
 	f.load("Off", g.off)
 	f.keep("Scale", g.tmp, g.local, g.localScale())
 	f.keep("S", g.tmp, g.local, g.localS())
@@ -186,22 +190,24 @@ func (g *vectorScorer) transpose() {
 	g.Op(g.Add, chunk, g.key)
 }
 
-// ask asks for the rows that are wanted later, at the dims of the chunk. Behind less than a
-// vector there are none.
+// ask asks for as many lines of the rows that are wanted later as a vector of keys has at the dims of the chunk.
 func (g *vectorScorer) ask(vector int) {
-	done := g.name("Asked%d", vector)
+	line, left, count := g.row, g.t, g.n
+	lines := max(1, chunkDims*width(g.elem)/cacheLine)
+	g.asks.step = chunkDims / lines * width(g.elem)
+	if g.elem == kernel.Q8_0 {
+		g.asks.step = g.elem.Unit()
+	}
+	loop := g.name("Ask%d", vector)
 	if vector == 0 {
-		g.Branch(g.Func, g.keys, "LT", imm(vectorKeys), done)
+		g.asks.setLines(chunkDims/lines, g.tmp)
 	}
-	for i := range vectorKeys {
-		g.Op(g.Mov, mem(g.off, 8*(kernel.Upcoming+i)), g.tmp)
-		for at := 0; at < chunkDims*width(g.elem); at += cacheLine {
-			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
-		}
-	}
-	if vector == 0 {
-		g.Label(done)
-	}
+	g.asks.begin(line, left)
+	g.Op(g.Mov, lines*vectorKeys, count)
+	g.Loop(loop)
+	g.asks.ask(line, left, g.tmp)
+	g.Countdown(count, loop)
+	g.asks.end(line, left)
 }
 
 // blockScales leaves the scales of the blocks of a vector of keys in local memory.

@@ -285,6 +285,20 @@ func (f *Func) ints(n int, use string) []Int {
 	return r
 }
 
+// words reserves integer registers for purposes, or, where there are none left, words at the beginning of local
+// memory, which amd64 takes in the place of a register.
+func (f *Func) words(words []*Int, uses []string) {
+	for i, w := range words {
+		if len(f.freeInt) > 0 {
+			*w = f.int(uses[i])
+			continue
+		}
+		*w = Int(fmt.Sprintf("%d(SP)", 8*i))
+		f.notes = append(f.notes, fmt.Sprintf("%s %s", *w, uses[i]))
+		f.locals = max(f.locals, 8*len(words))
+	}
+}
+
 // mask notes the use of mask registers, once.
 func (f *Func) mask(use string) {
 	if !slices.Contains(f.notes, use) {
