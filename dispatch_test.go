@@ -132,3 +132,20 @@ func TestBaseline(t *testing.T) {
 		}
 	}
 }
+
+func TestAsksNear(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		cpu  cpuid.CPUInfo
+		want bool
+	}{
+		{"Zen 5", cpuid.CPUInfo{VendorID: cpuid.AMD, Family: 0x1a}, true},
+		{"Zen 3", cpuid.CPUInfo{VendorID: cpuid.AMD, Family: 0x19}, false},
+		{"Emerald Rapids", cpuid.CPUInfo{VendorID: cpuid.Intel, Family: 6, Model: 0xcf}, false},
+		{"unknown", cpuid.CPUInfo{}, false},
+	} {
+		if got := asksNear(&c.cpu); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+	}
+}

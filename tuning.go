@@ -131,9 +131,9 @@ func (t *Tuning) check(set *kernel.Set) error {
 	return nil
 }
 
-// tile returns the tuning as package tile has it; t may be nil.
+// tile returns the tuning as package tile has it, for this CPU; t may be nil.
 func (t *Tuning) tile() tile.Tuning {
-	var to tile.Tuning
+	to := tile.Tuning{Near: asksNear(&cpuid.CPU)}
 	if t != nil {
 		for _, r := range t.Rules {
 			to.Rules = append(to.Rules, tile.Rule(r))

@@ -194,7 +194,8 @@ type MultiplyInt8Args struct {
 //	C = c
 //
 // The memory Ahead bytes behind what is read is what will be read later: MultiplyRowInt8 may ask the CPU for it. Nothing
-// is read there: no address needs to be valid.
+// is read there: no address needs to be valid. With Near it may do so for the first-level cache, otherwise for the
+// second-level one.
 type MultiplyRowInt8Args struct {
 	X      *byte // [Depth/Int8Block] blocks, as Quantize makes them
 	Depth  int   // a multiple of Int8Block, and of the block of the type
@@ -208,6 +209,7 @@ type MultiplyRowInt8Args struct {
 	Panels int // at least 1
 	Add    bool
 	Ahead  int // bytes
+	Near   bool
 }
 
 // An Int8Form is how weights of a type are packed for class Int8. A step of up to KC terms of a panel is its codes,

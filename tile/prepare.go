@@ -133,8 +133,19 @@ func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Poi
 	}
 }
 
-// int8Ahead is how far behind what it reads MultiplyRowInt8 asks for weights, in bytes.
-const int8Ahead = 16 << 10
+// rowAhead returns how far behind what it reads MultiplyRowInt8 asks for weights, in bytes.
+func (e *Engine) rowAhead(form *kernel.Int8Form) int {
+	switch {
+	case !e.tuning.Near:
+		return 16 << 10
+	case e.set.Vec < 16:
+		return 8 << 10
+	case form.Table != nil:
+		return 6 << 10
+	}
+	// The CPU looks ahead itself, as far as it has instructions under way: a line of these is one instruction or two.
+	return 4 << 10
+}
 
 // rowPanels computes panels of a head of Y where they are, for one row by packed weights of class Int8: from panel i up
 // to panel end, of which no more than a few. It returns the one behind the last. In memory panels follow each other, so
@@ -143,7 +154,7 @@ func (j *productJob) rowPanels(ws *productWorkspace, l *layout, at *panel, weigh
 	const most = 8 // panels of a call, after which a product may end
 	a := &ws.int8.row
 	a.X, a.Depth, a.Halves = (*byte)(unsafe.Add(j.prepared, row*j.rowBytes)), j.product.Depth, j.engine.set.Int8Halves
-	a.Type, a.W, a.Ahead = at.Int8.Type, (*byte)(weights), int8Ahead
+	a.Type, a.W, a.Ahead, a.Near = at.Int8.Type, (*byte)(weights), j.engine.rowAhead(at.Int8), j.engine.tuning.Near
 	a.C, a.Bias, a.Add, a.Lanes, a.Panels = (*float32)(at.at(row)), ws.laneBias(at), at.Add, at.lanes, 1
 	for i++; at.cols == at.lanes && i < end && a.Panels < most; i++ {
 		if next := at.Part.panel(l, i); next.head != at.head || next.cols != at.lanes || next.lanes != at.lanes {

@@ -3,6 +3,9 @@ package tile
 // A Tuning is choices that a machine was measured to be fastest with, in place of those that
 // are made from the sizes of its caches. It changes no result.
 type Tuning struct {
+	// Near says that weights of one row are asked for into the first-level cache, not into the second-level one.
+	Near bool
+
 	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.
 	Rules []Rule
 

@@ -43,6 +43,7 @@ type int8RowForm struct {
 	step   Int  // bytes of a row of lanes of scales
 	eights bool // a number is the code less 8
 	left   Int  // terms behind the step
+	near   bool // requests are for the first-level cache
 }
 
 // shift is how far a row of lanes of float32 is shifted for the bytes of one of scales.
@@ -136,7 +137,7 @@ func (t *int8Tile) rowPanels(vecs []int) {
 	t.Op("JNE", name)
 	t.Return(t.Func)
 	for _, t.vecs = range vecs {
-		t.rowTile()
+		t.rowTile(vecs[0])
 		t.Jump(next)
 	}
 }
@@ -146,8 +147,9 @@ func (t *int8Tile) total(j int) string   { return mem(t.local, j*t.Bytes()) }
 func (t *int8Tile) number(j int) string  { return mem(t.local, (t.vecs+j)*t.Bytes()) }
 func (t *int8Tile) minimum(j int) string { return mem(t.local, (2*t.vecs+j)*t.Bytes()) }
 
-// rowTile writes a micro-tile, over all steps of a panel.
-func (t *int8Tile) rowTile() {
+// rowTile writes a micro-tile, over all steps of a panel. That of the most vectors, as nearly all of a panel goes by, heeds
+// Near: it has two loops, so that a block has no branches.
+func (t *int8Tile) rowTile(most int) {
 	r, sums := t.row, func(j int) Vec { return t.sums[0][j] }
 	notes := t.notes
 	t.registers()
@@ -186,12 +188,20 @@ func (t *int8Tile) rowTile() {
 	}
 	t.load("Ahead", t.next)
 	t.Op(t.Add, t.w, t.next)
-	t.Loop(loop)
-	t.block()
-	t.Op(t.Add, t.rowBytes(), t.next)
-	t.Op(t.Add, kernel.Int8BlockBytes(t.words()), t.p[0])
-	t.Op(t.Sub, kernel.Int8Block, t.k)
-	t.Branch(t.Func, t.k, "NE", "$0", loop)
+	if t.vecs == most {
+		near, done := t.label("near", t.vecs), t.label("stepDone", t.vecs)
+		t.LoadByte(t.Func, t.arg("Near"), t.free)
+		t.note("a.Near")
+		t.Branch(t.Func, t.free, "EQ", "$0", loop)
+		r.near = true
+		t.rowBlocks(near)
+		r.near = false
+		t.Jump(done)
+		t.rowBlocks(loop)
+		t.Label(done)
+	} else {
+		t.rowBlocks(loop)
+	}
 
 	// The next step is behind the scales.
 	t.Op(t.Mov, t.LocalAt(rowVec), t.free)
@@ -224,6 +234,16 @@ func (t *int8Tile) rowTile() {
 	t.Op(t.Sub, t.LocalAt(rowVec), t.w)
 	t.Op(t.Mov, t.w, t.LocalAt(rowEnd))
 	t.Op(t.Add, t.vecs*t.Bytes(), t.LocalAt(rowVec))
+}
+
+// rowBlocks writes the loop over the blocks of a step.
+func (t *int8Tile) rowBlocks(loop string) {
+	t.Loop(loop)
+	t.block()
+	t.Op(t.Add, t.rowBytes(), t.next)
+	t.Op(t.Add, kernel.Int8BlockBytes(t.words()), t.p[0])
+	t.Op(t.Sub, kernel.Int8Block, t.k)
+	t.Branch(t.Func, t.k, "NE", "$0", loop)
 }
 
 // beginRow sets the sums of C to what they begin with.
@@ -335,8 +355,12 @@ func (t *int8Tile) askRow(q int) {
 	if t.kind.nibbles {
 		quads = 4
 	}
+	ask := t.Prefetch
+	if t.row.near {
+		ask = t.PrefetchNear
+	}
 	lines := (t.rowBytes() + cacheLine - 1) / cacheLine
 	for i := q * lines / quads; i < (q+1)*lines/quads; i++ {
-		t.Prefetch(t.Func, mem(t.next, i*cacheLine))
+		ask(t.Func, mem(t.next, i*cacheLine))
 	}
 }

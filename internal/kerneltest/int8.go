@@ -442,6 +442,7 @@ func (s *suite) multiplyRowInt8(lanes int) {
 			a := kernel.MultiplyRowInt8Args{
 				X:     s.int8Rows(1, depth/kernel.Int8Block, depth/kernel.Int8Block*kernel.Int8BlockBytes(s.set.Int8Halves), func(int) float32 { return g.draw(s.Rand) }),
 				Depth: depth, Halves: s.set.Int8Halves, Type: w, Lanes: lanes, Panels: 1 + i%3, Add: s.IntN(2) == 0, Ahead: s.IntN(1 << 16),
+				Near: s.IntN(2) == 0,
 			}
 			size := form.Bytes(depth) * lanes
 			a.W = s.randomOf("W", a.Panels*size)
