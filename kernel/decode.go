@@ -73,6 +73,10 @@ type DecodeScoresInt8Args struct {
 	Rows   int                // 1..Set.DecodeRows
 	S      *float32           // [Keys][Stride], of which Rows are written
 	Stride int                // at least Rows
+
+	// ScaleAhead is the bytes from Scale to as many numbers that a kernel may ask for, too, of Int8. No address there
+	// needs to be valid.
+	ScaleAhead int
 }
 
 // DecodeAccumulateArgs are the operands of Set.DecodeAccumulate, which computes what

@@ -229,7 +229,9 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				rows.toHead(at, head)
 				if at.problem.integers() {
-					w.int8.decode(at, rows, g, row, lane(w.decoder.block[i].scores, from, g.lanes, row), from, to)
+					next, last := w.nextOfKeys(at, laneGroups, i, head)
+					off := rows.offsetsNext(from, next, last)
+					w.int8.decode(at, rows, off, g, row, lane(w.decoder.block[i].scores, from, g.lanes, row), from, to)
 					continue
 				}
 				a.Q = ptr.At(g.q, row)
@@ -247,7 +249,7 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 // decodeAccumulate adds the weighted values of the keys of a span of the block.
 func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys span) {
 	if at.problem.integerValues() {
-		w.weigher.decode(at, &w.decoder, &w.kv.v, laneGroups, keys)
+		w.decodeIntegers(at, laneGroups, keys)
 		return
 	}
 	a, rows, dim := &w.decoder.accumulateArgs, &w.kv.v, at.problem.DimV

@@ -96,10 +96,16 @@ func (m *multiplier) quantize(at *cursor, t *transposer, g *laneGroup) {
 	set.Quantize(a)
 }
 
-// decode computes the scores of the keys [lo, hi) of the block for the rows of a KV head from one on, at s.
-func (m *multiplier) decode(at *cursor, keys *keyRows, g *laneGroup, row int, s *float32, lo, hi int) {
+// decode computes the scores of the keys [lo, hi) of the block for the rows of a KV head from one on, at s. off has the
+// keys from lo on.
+func (m *multiplier) decode(at *cursor, keys *keyRows, off *[2 * kernel.KeyBlock]int, g *laneGroup, row int, s *float32, lo, hi int) {
 	a, dim, set := &m.decodeArgs, at.problem.DimQK, at.engine.set
-	a.K, a.Off, a.Elem, a.Scale = keys.base, keys.offsets(lo), keys.kv.Elem, floatsFrom(keys.scale, lo)
+	a.K, a.Off, a.Elem, a.Scale = keys.base, off, keys.kv.Elem, floatsFrom(keys.scale, lo)
+	a.ScaleAhead = 0
+	if v := &at.problem.V; keys.even && a.Scale != nil && v.Elem.Scale() == kernel.RowScale && v.Scale.Stride[2] == 1 {
+		head := g.head + row/g.rowsPerKV
+		a.ScaleAhead = int(uintptr(v.Scale.at(keys.batch, head, keys.token+lo)) - uintptr(unsafe.Pointer(a.Scale)))
+	}
 	a.Keys, a.Dim = hi-lo, dim
 	a.QBytes, a.Halves, a.Rows = at.engine.blockRow(dim), set.Int8Halves, g.rowsPerKV
 	a.Q = (*byte)(unsafe.Add(unsafe.Pointer(g.blocks), row*a.QBytes))

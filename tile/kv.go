@@ -82,6 +82,8 @@ type keyRows struct {
 	next      [kernel.KeyBlock]uint8 // the row to ask for with each
 	offAt     offsetsOf
 	scaleCopy [kernel.KeyBlock]float32
+
+	heads, last nextRows // with rows of the next head, and of what is read behind the last one
 }
 
 // offsetsOf says what rows offsets are those of: rows as far apart as stride, read in an order, if even,

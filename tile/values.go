@@ -187,9 +187,9 @@ func (m *weigher) accumulate(at *cursor, kv *keyBlock, g *laneGroup, t *scoreBlo
 	}
 }
 
-// decode adds the weighted values of the keys of a span of the block, of lane groups that decode.
-func (m *weigher) decode(at *cursor, d *decoder, v *keyRows, laneGroups []laneGroup, keys span) {
-	first := 0
+// decodeIntegers adds the weighted values of the keys of a span of the block, of lane groups that decode.
+func (w *workspace) decodeIntegers(at *cursor, laneGroups []laneGroup, keys span) {
+	m, d, v, first := &w.weigher, &w.decoder, &w.kv.v, 0
 	for i := range laneGroups {
 		first = wholeBlocks(d.block[i].scores, laneGroups[i].lanes, keys)
 	}
@@ -216,6 +216,8 @@ func (m *weigher) decode(at *cursor, d *decoder, v *keyRows, laneGroups []laneGr
 					v.toHead(at, head)
 					lane0, lanes = m.packHead(at, v, g, b.scores, row, part)
 				}
+				next, last := w.nextOfValues(at, laneGroups, i, head)
+				m.decodeArgs.Off = v.offsetsNext(from, next, last)
 				m.decodeHead(at, v, g, b, row, lane0, lanes, part, from > first, to < keys.to)
 			}
 		}
@@ -316,11 +318,12 @@ func (m *weigher) packHead(at *cursor, v *keyRows, g *laneGroup, weights *float3
 }
 
 // decodeHead adds the weighted values of some keys for the rows of a KV head from one on: to the sums of the block
-// so far if there are some, and for those to come if there are. The panels have so many lanes from one on.
+// so far if there are some, and for those to come if there are. The panels have so many lanes from one on. decodeArgs.Off
+// has the keys from the beginning of the block of keys on.
 func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupBlock, row, lane0, lanes int, keys span, some, more bool) {
 	a, set, e, dim := &m.decodeArgs, at.engine.set, v.kv.Elem, at.problem.DimV
 	from := keys.from &^ (kernel.Int8Block - 1)
-	a.V, a.Off, a.Elem, a.Keys, a.Dim = v.base, v.offsets(from), e, keys.to-from, dim
+	a.V, a.Elem, a.Keys, a.Dim = v.base, e, keys.to-from, dim
 	if from < keys.from { // keys before the span are not read
 		m.off = *a.Off
 		for k := range keys.from - from {

@@ -67,6 +67,10 @@ func (g *int8Scorer) localScales() int    { return g.localOff() + 8*(g.Lanes+ker
 func (g *int8Scorer) localScale() int     { return g.localScales() + 4*g.Lanes }
 func (g *int8Scorer) localS() int         { return g.localScale() + 8 }
 func (g *int8Scorer) localBegun() int     { return g.localS() + 8 }
+func (g *int8Scorer) localLines() int     { return g.localBegun() + 8 }
+func (g *int8Scorer) localAsk() int       { return g.localLines() + 8 }
+func (g *int8Scorer) localAskEnd() int    { return g.localAsk() + 8 }
+func (g *int8Scorer) localKept() int      { return g.localAskEnd() + 8 }
 
 // decodeScoresInt8 writes DecodeScoresInt8.
 func decodeScoresInt8(arch *Arch) *Func {
@@ -80,7 +84,7 @@ func decodeScoresInt8(arch *Arch) *Func {
 		local: f.int("local memory"), p: f.int("Q, next rows"), third: f.int("Q, the fourth of them"),
 		rows: f.int("rows left"), acc: f.int("sums of the next rows"), tmp: f.int("scratch"),
 	}
-	f.locals = g.localBegun() + 8 + cacheLine
+	f.locals = g.localKept() + 8 + cacheLine
 	f.LocalBase(f, g.local)
 	f.load("Off", g.off)
 	f.keep("Scale", g.tmp, g.local, g.localScale())
@@ -93,6 +97,16 @@ func decodeScoresInt8(arch *Arch) *Func {
 		f.Op(f.Store, zero, mem(g.local, g.localTail()+at))
 	}
 
+	f.load("Dim", g.dims)
+	elems := integerElems()
+	f.byElemAs(elems, "lines", g.tmp, func(e kernel.Elem) {
+		f.rowLines(e, g.dims)
+		if e != elems[len(elems)-1] {
+			f.Jump("lines")
+		}
+	})
+	f.Label("lines")
+	f.Op(f.Mov, g.dims, mem(g.local, g.localLines()))
 	if g.pipelines() {
 		f.Op(f.Mov, 0, mem(g.local, g.localBegun()))
 	}
@@ -137,6 +151,7 @@ func (g *int8Scorer) open() {
 	g.Op(g.Mov, mem(g.local, g.localS()), s)
 	o.open("whole")
 	g.Label("whole")
+	g.openAsks()
 	zero := g.Vectors[0]
 	g.Zero(g.Func, zero)
 	g.load("Rows", g.tmp)
@@ -177,7 +192,7 @@ func (g *int8Scorer) blocks() {
 	}
 	loop, multiply := g.name("Block"), g.name("Multiply")
 	g.Loop(loop)
-	g.ask()
+	g.ask("First")
 	g.scales()
 	row := func(i, at int) string {
 		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
@@ -199,23 +214,56 @@ func (g *int8Scorer) blocks() {
 	}
 	g.codes()
 	g.multiply()
+	if g.Lanes > 2*askedRows {
+		g.ask("Second")
+	}
 	g.Op(g.Add, kernel.Int8BlockBytes(g.words()), g.q)
 	g.Op(g.Add, g.elem.RowBytes(kernel.Int8Block), g.key)
 	g.Op(g.Sub, kernel.Int8Block, g.dims)
 	g.Branch(g.Func, g.dims, "GT", "$0", loop)
 }
 
-// ask asks for rows that are wanted later, with each block for every other half of the keys: two blocks are a line.
-func (g *int8Scorer) ask() {
-	g.Op(g.Mov, g.dims, g.rows)
-	g.Op(g.And, kernel.Int8Block, g.rows)
-	half := g.Lanes / 2
-	for i := range half {
-		g.Op(g.Mov, fmt.Sprintf("%d(%s)(%s*%d)", 8*(kernel.Upcoming+i), g.off, g.rows, 8*half/kernel.Int8Block), g.tmp)
-		for _, at := range asked(g.elem, 2*kernel.Int8Block) {
-			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
-		}
+// askRest asks for what is left of the rows.
+func (g *int8Scorer) askRest() {
+	g.Op(g.Mov, mem(g.local, g.localAsk()), g.rows)
+	g.Op("CMPQ", g.rows, mem(g.local, g.localAskEnd()))
+	g.Op("JGE", "noRest")
+	g.Loop("rest")
+	g.some(g.rows, 2, func(label string) string { return "rest" + label })
+	g.Op("CMPQ", g.rows, mem(g.local, g.localAskEnd()))
+	g.Op("JLT", "rest")
+	g.Label("noRest")
+}
+
+// openAsks sets up what is asked for with the next keys, and asks for a line of scales of each kind.
+func (g *int8Scorer) openAsks() {
+	g.Op("LEAQ", mem(g.off, 8*kernel.Upcoming), g.tmp)
+	g.Op(g.Mov, g.tmp, mem(g.local, g.localAsk()))
+	g.Op(g.Add, 8*g.Lanes, g.tmp)
+	g.Op(g.Mov, g.tmp, mem(g.local, g.localAskEnd()))
+	g.load("Elem", g.tmp)
+	g.Branch(g.Func, g.tmp, "NE", imm(int(kernel.Int8)), "noScales")
+	g.Op(g.Mov, mem(g.local, g.localScale()), g.tmp)
+	g.PrefetchNear(g.Func, mem(g.tmp, 4*kernel.Upcoming))
+	g.AddMem(g.Func, g.arg("ScaleAhead"), g.tmp)
+	g.PrefetchNear(g.Func, mem(g.tmp, 0))
+	g.Label("noScales")
+}
+
+// some asks for the next rows from off on, of a row so many lines without a loop.
+func (g *int8Scorer) some(off Int, most int, name func(label string) string) {
+	r := integerAsker{
+		Func: g.Func, off: off, end: mem(g.local, g.localAskEnd()), lines: mem(g.local, g.localLines()), base: g.arg("K"),
+		most: most, tmp: g.tmp, kept: mem(g.local, g.localKept()), counter: g.dims,
 	}
+	r.some(name)
+}
+
+// ask asks for the next rows.
+func (g *int8Scorer) ask(name string) {
+	g.Op(g.Mov, mem(g.local, g.localAsk()), g.rows)
+	g.some(g.rows, askedLines(g.elem), func(label string) string { return g.name("%s%s", name, label) })
+	g.Op(g.Mov, g.rows, mem(g.local, g.localAsk()))
 }
 
 // asked returns which bytes of so many dims of a row are asked for. Those of Q8_0 are more than a line, so that
@@ -462,6 +510,7 @@ func (g *int8Scorer) products(rows int) {
 
 // close writes the scores of the keys.
 func (g *int8Scorer) close() {
+	g.askRest()
 	w := scoreWriter{Func: g.Func, acc: g.p, rows: g.rows, key: g.key, s: g.q, stride: g.tmp, keys: g.keys}
 	g.loadBytes("Stride", w.stride)
 	g.Op(g.Mov, mem(g.local, g.localS()), w.s)

@@ -55,10 +55,9 @@ func (g *int8Scorer) pipeline(plain, scored string) {
 	p.keep()
 	g.Label(begun)
 	g.Op(g.Mov, 0, mem(g.local, g.localBegun()))
+	g.Op(g.Mov, mem(g.local, g.localAsk()), g.rows)
 
 	g.Loop(loop)
-	g.Op(g.Mov, g.dims, g.rows)
-	g.Op(g.And, kernel.Int8Block, g.rows)
 	g.Op(g.Mov, g.off, p.nextOff)
 	g.Op("LEAQ", mem(g.key, g.elem.RowBytes(kernel.Int8Block)), p.nextKey)
 	g.Op(g.Sub, kernel.Int8Block, g.dims)
@@ -79,6 +78,7 @@ func (g *int8Scorer) pipeline(plain, scored string) {
 	for r, v := range p.acc {
 		g.Op(g.Store, v, mem(g.local, g.localSum(r)))
 	}
+	g.Op(g.Mov, g.rows, mem(g.local, g.localAsk()))
 	g.Jump(scored)
 }
 
@@ -196,7 +196,6 @@ func (p *scorePipeline) both() {
 	}
 	k, spare := slices.Clone(p.k), p.spare
 	lines := p.nextBlock()
-	ask := p.capture(p.asks)
 	for i := range int8Groups {
 		group, acc := i, p.sums
 		if p.fourBits() {
@@ -205,7 +204,9 @@ func (p *scorePipeline) both() {
 		if i%2 == 1 {
 			acc = p.odd
 		}
-		p.write(ask[len(ask)*i/int8Groups : len(ask)*(i+1)/int8Groups])
+		if i%(int8Groups/2) == 1 {
+			p.some(p.rows, askedLines(p.elem), func(label string) string { return p.name("Both%d%s", i, label) })
+		}
 		p.Op(p.Load, mem(p.local, p.localKeys(group)), p.value)
 		next := lines[len(lines)*i/int8Groups : len(lines)*(i+1)/int8Groups]
 		for r := range int8ScoreRows {
@@ -226,18 +227,5 @@ func (p *scorePipeline) both() {
 		if p.elem == kernel.Q4_1 {
 			p.FMABroadcast(p.Func, p.at(r, behind+kernel.Int8Sum), p.min, p.acc[r], "")
 		}
-	}
-}
-
-// asks asks for rows that are wanted later.
-func (p *scorePipeline) asks() {
-	half := p.Lanes / 2
-	for i := range half {
-		p.together(func() {
-			p.Op(p.Mov, fmt.Sprintf("%d(%s)(%s*%d)", 8*(kernel.Upcoming+i), p.off, p.rows, 8*half/kernel.Int8Block), p.tmp)
-			for _, at := range asked(p.elem, 2*kernel.Int8Block) {
-				p.Prefetch(p.Func, p.AddressOf(p.Func, p.key, p.tmp, at))
-			}
-		})
 	}
 }

@@ -80,6 +80,9 @@ const (
 	addGroupScales            // bytes from scales to those of the second block
 	addHasEights              // whether there are sums of codes for all rows and groups
 	addEights                 // bytes from codes of the block to these sums
+	addAskLines               // lines to ask for of a row
+	addAskOff                 // Off of the next row to ask for
+	addAskEnd                 // behind those of the block
 	addEnd
 )
 
@@ -350,6 +353,9 @@ func (a *int8Adder) emit() {
 	chunk, block, pass, rows, next := a.name("Dims"), a.name("Block"), a.name("Pass"), a.name("Rows"), a.name("Next")
 	a.Label(chunk)
 	a.begin()
+	a.chunkDims(a.tmp, a.name("AskDims"))
+	a.rowLines(a.elem, a.tmp)
+	a.Op(a.Mov, a.tmp, a.slot(addAskLines))
 	a.move(a.slot(addOff), a.slot(addBlockOff))
 	a.move(a.slot(addChunkCodes), a.slot(addBlockCodes))
 	a.move(a.slot(addChunkScales), a.slot(addBlockScales))
@@ -368,6 +374,13 @@ func (a *int8Adder) emit() {
 	a.Op(a.Add, 3, a.tmp)
 	a.Op("SHRQ", 2, a.tmp)
 	a.Op(a.Mov, a.tmp, a.slot(addQuads))
+	a.Op(a.Shl, 5, a.tmp)
+	a.Op(a.Add, a.slot(addBlockOff), a.tmp)
+	a.Op(a.Add, 8*kernel.Upcoming, a.tmp)
+	a.Op(a.Mov, a.tmp, a.slot(addAskEnd))
+	a.Op(a.Mov, a.slot(addBlockOff), a.tmp)
+	a.Op(a.Add, 8*kernel.Upcoming, a.tmp)
+	a.Op(a.Mov, a.tmp, a.slot(addAskOff))
 	a.Op(a.Mov, a.slot(addChunkV), a.v)
 	a.chunkDims(a.tmp, a.name("BlockDims"))
 	a.Op(a.Mov, a.tmp, a.slot(addDims))
@@ -561,11 +574,6 @@ func (a *int8Adder) tile() {
 				a.Zero(a.Func, v)
 			}
 		}
-		if !a.wholeLines() {
-			a.Op(a.Mov, a.slot(addDims), a.upper)
-			a.Op(a.And, kernel.Int8Block, a.upper)
-			a.Op("SHRQ", 1, a.upper)
-		}
 		loop := a.name("%dKeys%d", a.rows, half)
 		a.Loop(loop)
 		for i, k := range a.k {
@@ -727,26 +735,16 @@ func (a *int8Adder) dot(v, acc, signs Vec) {
 	a.Op("VPADDD", a.y, acc, acc)
 }
 
-// wholeLines reports whether a pass has a line of each key.
-func (a *int8Adder) wholeLines() bool { return a.passDims() >= cacheLine }
-
-// ask asks for rows that are wanted later. Where two passes are a line, each asks for half of the keys.
+// ask asks for the next rows that are wanted later. A block takes enough of four keys each for all of them.
 func (a *int8Adder) ask(half int) {
-	if a.wholeLines() {
-		for i := range a.k {
-			a.Op(a.Mov, mem(a.off, 8*(kernel.Upcoming+i)), a.tmp)
-			for _, at := range asked(a.elem, a.passDims()) {
-				a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, at))
-			}
-		}
-		return
+	off := a.k[0]
+	a.Op(a.Mov, a.slot(addAskOff), off)
+	r := integerAsker{
+		Func: a.Func, off: off, end: a.slot(addAskEnd), lines: a.slot(addAskLines), base: a.slot(addChunkV),
+		most: askedLines(a.elem), tmp: a.tmp,
 	}
-	for i := range a.vecs / 2 {
-		a.Op(a.Mov, a.AddressOf(a.Func, a.off, a.upper, 8*(kernel.Upcoming+half+i)), a.tmp)
-		for _, at := range asked(a.elem, 2*a.passDims()) {
-			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.tmp, at))
-		}
-	}
+	r.some(func(label string) string { return a.name("%dRows%d%s", a.rows, half, label) })
+	a.Op(a.Mov, off, a.slot(addAskOff))
 }
 
 // addSums adds the sums of integers of the block, by their scales, to those in local memory.
