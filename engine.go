@@ -78,13 +78,11 @@ func New(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
-	tuning := cfg.Tuning.tile()
-	tuning.OneStream = cpuid.CPU.VendorID == cpuid.AMD
 	return &Engine{
 		set:     set,
 		why:     why,
 		workers: cfg.Workers,
-		engine:  tile.New(set, caches(&cpuid.CPU), cfg.Labels, tuning),
+		engine:  tile.New(set, caches(&cpuid.CPU), cfg.Labels, cfg.Tuning.tile()),
 	}, nil
 }
 

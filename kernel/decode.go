@@ -77,6 +77,8 @@ type DecodeScoresInt8Args struct {
 	// ScaleAhead is the bytes from Scale to as many numbers that a kernel may ask for, too, of Int8. No address there
 	// needs to be valid.
 	ScaleAhead int
+
+	Near bool // as in DecodeScoresArgs
 }
 
 // DecodeAccumulateArgs are the operands of Set.DecodeAccumulate, which computes what

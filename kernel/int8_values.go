@@ -113,6 +113,8 @@ type DecodeAccumulateInt8Args struct {
 	OStride int      // at least Dim
 	Alpha   *float32 // [Rows], as Softmax left it
 	Mode    UpdateMode
+
+	Near bool // as in DecodeScoresArgs
 }
 
 // Int8Groups returns how many groups so many dims have whose values share a scale by key.

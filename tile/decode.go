@@ -372,18 +372,23 @@ const (
 func (e *Engine) orders(p *Problem) (k, v order) {
 	if p.scattered() {
 		k, v = p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
+		k.near = e.tuning.Near && p.integers()
 		if p.integerValues() {
-			v.step = max(v.step, kernel.Int8Block)
+			v.step, v.near = max(v.step, kernel.Int8Block), e.tuning.Near
 		}
 		return k, v
 	}
 	k, v = p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
-	if !p.integers() && e.oneStream(p, &p.K, false) {
+	switch {
+	case p.integers():
+		k.near = e.tuning.Near
+	case e.oneStream(p, &p.K, false):
 		k = p.K.inStream(p.DimQK)
 	}
 	switch {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
+		v.near = e.tuning.Near
 	case e.oneStream(p, &p.V, e.set.AnyValues):
 		v = p.V.inStream(p.DimV)
 		if e.wide() {
@@ -399,7 +404,7 @@ func (e *Engine) wide() bool { return 4*e.set.Vec == line }
 // oneStream reports whether rows that follow each other are read as one stream: on CPUs that get the most of memory by
 // that, where kernels ask for one row behind the other. On AVX-512 they ask for float32 otherwise.
 func (e *Engine) oneStream(p *Problem, t *KV, anyElem bool) bool {
-	return e.tuning.OneStream && (anyElem || t.Elem.Direct()) && !p.rounds() && !(e.wide() && t.Elem == kernel.Float32)
+	return e.tuning.Near && (anyElem || t.Elem.Direct()) && !p.rounds() && !(e.wide() && t.Elem == kernel.Float32)
 }
 
 // inTurn is the order of rows that lie among those of other KV heads.

@@ -88,7 +88,7 @@ func TestDecodeAsks(t *testing.T) {
 			DecodeScores:     func(a *kernel.DecodeScoresArgs) { note(a.K, a.Off, a.Keys) },
 			DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { note(a.V, a.Off, a.Keys) },
 		})
-		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{OneStream: l.oneStream}).Run(&p, 1)
+		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{Near: l.oneStream}).Run(&p, 1)
 		if read != 2*keys*kvHeads {
 			t.Errorf("%s: %d rows were read, want %d", l.name, read, 2*keys*kvHeads)
 		}

@@ -101,7 +101,7 @@ func (m *multiplier) quantize(at *cursor, t *transposer, g *laneGroup) {
 func (m *multiplier) decode(at *cursor, keys *keyRows, off *[2 * kernel.KeyBlock]int, g *laneGroup, row int, s *float32, lo, hi int) {
 	a, dim, set := &m.decodeArgs, at.problem.DimQK, at.engine.set
 	a.K, a.Off, a.Elem, a.Scale = keys.base, off, keys.kv.Elem, floatsFrom(keys.scale, lo)
-	a.ScaleAhead = 0
+	a.ScaleAhead, a.Near = 0, keys.order.near
 	if v := &at.problem.V; keys.even && a.Scale != nil && v.Elem.Scale() == kernel.RowScale && v.Scale.Stride[2] == 1 {
 		head := g.head + row/g.rowsPerKV
 		a.ScaleAhead = int(uintptr(v.Scale.at(keys.batch, head, keys.token+lo)) - uintptr(unsafe.Pointer(a.Scale)))

@@ -6,7 +6,7 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// Kernels of class Int8 ask into the first-level cache, so for what is read next: where blocks are read head by head and
+// Where kernels of class Int8 ask into the first-level cache, they ask for what is read next: where blocks are read head by head and
 // rows are even, with a row of a KV head the same one of the next head, with those of the last head the values of
 // the first one, and with these, at last, the keys of the next block.
 
@@ -30,7 +30,7 @@ func (n *nextRows) of(stride, behind, from int) *[2 * kernel.KeyBlock]int {
 // offsetsNext is offsets with rows to ask for that lie behind those of next, of a head of the block, in the same order. It is
 // offsets if such rows are not even, or there are none.
 func (r *keyRows) offsetsNext(from int, next unsafe.Pointer, last bool) *[2 * kernel.KeyBlock]int {
-	if next == nil || !r.even || !r.order.windows {
+	if next == nil || !r.even || !r.order.windows || !r.order.near {
 		return r.offsets(from)
 	}
 	n := &r.heads

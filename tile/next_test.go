@@ -56,7 +56,7 @@ func TestInt8Asks(t *testing.T) {
 			DecodeAccumulateInt8: func(a *kernel.DecodeAccumulateInt8Args) { note(a.V, a.Off, a.Keys) },
 			DecodeAccumulate:     func(*kernel.DecodeAccumulateArgs) {},
 		})
-		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{}).Run(&p, 1)
+		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{Near: true}).Run(&p, 1)
 		want := keys * kvHeads
 		if scales != want*95/100 && scales != want {
 			t.Errorf("integer values %v: of %d keys %d had scales of values asked for", values, want, scales)

@@ -3,14 +3,13 @@ package tile
 // A Tuning is choices that a machine was measured to be fastest with, in place of those that
 // are made from the sizes of its caches. It changes no result.
 type Tuning struct {
-	// Near says that weights of one row are asked for into the first-level cache, not into the second-level one.
+	// Near says that the CPU overlaps memory and arithmetic best where keys, values and weights of one row are asked for in one
+	// ascending stream a few KiB ahead, into the first-level cache: not in several pages in turns, into the second-level
+	// cache.
 	Near bool
 
 	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.
 	Rules []Rule
-
-	// OneStream says that memory gives most if it is asked for in one ascending stream, not in several pages in turns.
-	OneStream bool
 }
 
 // A Rule is the choices for head dims up to MaxDim. A field that is 0 leaves a choice as it is.

@@ -323,7 +323,7 @@ func (m *weigher) packHead(at *cursor, v *keyRows, g *laneGroup, weights *float3
 func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupBlock, row, lane0, lanes int, keys span, some, more bool) {
 	a, set, e, dim := &m.decodeArgs, at.engine.set, v.kv.Elem, at.problem.DimV
 	from := keys.from &^ (kernel.Int8Block - 1)
-	a.V, a.Elem, a.Keys, a.Dim = v.base, e, keys.to-from, dim
+	a.V, a.Elem, a.Keys, a.Dim, a.Near = v.base, e, keys.to-from, dim, v.order.near
 	if from < keys.from { // keys before the span are not read
 		m.off = *a.Off
 		for k := range keys.from - from {

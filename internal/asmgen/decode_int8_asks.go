@@ -6,9 +6,9 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A integerAsker asks for rows that are wanted later, a few with each part of the work, and of each row one line behind the
+// An integerAsker asks for rows that are wanted later, a few with each part of the work, and of each row one line behind the
 // other. Zen 5 reads a stream of lines in the order of memory while it computes. One line of each row and then the next
-// line of each, or many lines at a time, it reads as if nothing were computed meanwhile. Rows go into the first-level cache.
+// line of each, or many lines at a time, it reads as if nothing were computed meanwhile.
 type integerAsker struct {
 	*Func
 	off   Int    // Off of the next row to ask for, moved on
@@ -31,9 +31,20 @@ func askedLines(e kernel.Elem) int { return (e.RowBytes(128) + cacheLine - 1) / 
 
 // some asks for the next rows, if there are some. name makes labels of their own.
 func (r *integerAsker) some(name func(label string) string) {
-	fewer, done := name("AskFewer"), name("Asked")
+	far, done := name("AskFar"), name("Asked")
 	r.Op("CMPQ", r.off, r.end)
 	r.Op("JGE", done)
+	r.Op("CMPB", r.arg("Near"), 0)
+	r.Op("JEQ", far)
+	r.rows(r.PrefetchNear, done, name)
+	r.Label(far)
+	r.rows(r.Prefetch, done, func(label string) string { return name("Far" + label) })
+	r.Label(done)
+}
+
+// rows asks for the next rows by ask, and jumps to done.
+func (r *integerAsker) rows(ask func(f *Func, addr string), done string, name func(label string) string) {
+	fewer := name("AskFewer")
 	r.Op("CMPQ", r.lines, r.most)
 	r.Op("JNE", fewer)
 	row := func(i int) {
@@ -44,23 +55,21 @@ func (r *integerAsker) some(name func(label string) string) {
 		for i := range n {
 			row(i)
 			for line := range lines {
-				r.PrefetchNear(r.Func, mem(r.tmp, line*cacheLine))
+				ask(r.Func, mem(r.tmp, line*cacheLine))
 			}
 		}
 		r.Op(r.Add, 8*n, r.off)
+		r.Jump(done)
 	}
 	rows(askedRows/2, r.most)
-	r.Jump(done)
 	r.Label(fewer)
 	if r.kept == "" {
 		rows(askedRows, r.most-1)
-		r.Label(done)
 		return
 	}
 	more := name("AskMore")
 	r.Op("JGT", more)
 	rows(askedRows, r.most-1)
-	r.Jump(done)
 	r.Label(more)
 	r.Op(r.Mov, r.counter, r.kept)
 	for i := range askedRows / 2 {
@@ -68,13 +77,13 @@ func (r *integerAsker) some(name func(label string) string) {
 		r.Op(r.Mov, r.lines, r.counter)
 		line := name(fmt.Sprint("AskLine", i))
 		r.Loop(line)
-		r.PrefetchNear(r.Func, mem(r.tmp, 0))
+		ask(r.Func, mem(r.tmp, 0))
 		r.Op(r.Add, cacheLine, r.tmp)
 		r.Countdown(r.counter, line)
 	}
 	r.Op(r.Mov, r.kept, r.counter)
 	r.Op(r.Add, 8*askedRows/2, r.off)
-	r.Label(done)
+	r.Jump(done)
 }
 
 // rowLines makes of a number of dims the lines of a row of a type that begins with one, or of its last one.

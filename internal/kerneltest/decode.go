@@ -57,7 +57,8 @@ func (s *suite) decodeScores(int) {
 		gk, gq := choose(s.Rand, numbers), choose(s.Rand, numbers)
 		k, off, scale := s.elems("K", sh.elem, sh.keys, sh.dim, l, gk)
 		a := kernel.DecodeScoresArgs{
-			K: k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
+			Near: s.IntN(2) == 0,
+			K:    k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
 			Q: s.matrix("Q", sh.dim, sh.rows, qStride, gq), QStride: qStride, Rows: sh.rows,
 			S: s.matrix("S", sh.keys, sh.rows, stride, unwritten), Stride: stride,
 		}
@@ -87,7 +88,8 @@ func (s *suite) decodeAccumulate(int) {
 			}
 			v, off, scale := s.elems("V", sh.elem, sh.keys, sh.dim, l, gv)
 			a := kernel.DecodeAccumulateArgs{
-				V: v, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, MaskFrom: from, Dim: sh.dim,
+				Near: s.IntN(2) == 0,
+				V:    v, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, MaskFrom: from, Dim: sh.dim,
 				P: s.matrix("P", sh.keys, sh.rows, stride, gp), Stride: stride, Rows: sh.rows,
 				O: s.matrix("O", sh.rows, sh.dim, oStride, gOld), OStride: oStride, Mode: mode,
 			}

@@ -52,7 +52,8 @@ func (s *suite) decodeScoresInt8(int) {
 		blocks := kernel.Int8Blocks(sh.dim)
 		row := blocks*kernel.Int8BlockBytes(s.set.Int8Halves) + 4*s.IntN(3)
 		a := kernel.DecodeScoresInt8Args{
-			K: k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
+			Near: s.IntN(2) == 0,
+			K:    k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
 			Q: s.int8Queries(sh.rows, sh.dim, row, gq), QBytes: row, Halves: s.set.Int8Halves, Rows: sh.rows,
 			S: s.matrix("S", sh.keys, sh.rows, stride, unwritten), Stride: stride,
 		}

@@ -161,7 +161,8 @@ func (s *suite) decodeAccumulateInt8(int) {
 			}
 			v, off, _ := s.elems("V", sh.elem, sh.keys, sh.dim, l, normal)
 			a := kernel.DecodeAccumulateInt8Args{
-				V: v, Off: off, Elem: sh.elem, Keys: sh.keys, Dim: sh.dim,
+				Near: s.IntN(2) == 0,
+				V:    v, Off: off, Elem: sh.elem, Keys: sh.keys, Dim: sh.dim,
 				Codes: s.codes(words, run, lanes, sh.keys), Scales: s.matrix("Scales", 1, scales, scales, gs),
 				GroupCodes: groupCodes, GroupScales: groupScales, Lanes: lanes, Rows: sh.rows,
 				O: s.matrix("O", sh.rows, sh.dim, oStride, gOld), OStride: oStride, Mode: mode,
