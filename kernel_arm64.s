@@ -79263,6 +79263,7 @@ next:
 //	Q8_0Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales
 //	Q8_0Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales
 //	Q8_0Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales
+//	Q8_0Rows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales
 //	Q8_0Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales
 //	Q4_0Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 codes; V12 some of them; V13 signs of codes; V14 upper codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-28
 //	Q4_0Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 codes; V11 some of them; V12 signs of codes; V13 upper codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-28
@@ -79275,6 +79276,7 @@ next:
 //	Q4_0Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8 codes; V9 some of them; V10 signs of codes; V11 upper codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-28
 //	Q4_0Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 codes; V6 some of them; V7 signs of codes; V8 upper codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-28
 //	Q4_0Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 signs of codes; V13 upper codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-28
+//	Q4_0Rows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6 codes; V7 some of them; V8 signs of codes; V9 upper codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-28
 //	Q4_0Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 signs of codes; V7 upper codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-28
 //	Q4_1Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch; V13 codes; V14 some of them; V15 lower codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24
 //	Q4_1Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch; V12 codes; V13 some of them; V14 lower codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24
@@ -79287,6 +79289,7 @@ next:
 //	Q4_1Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch; V11 codes; V12 some of them; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
 //	Q4_1Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch; V7 codes; V8 some of them; V9 lower codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
 //	Q4_1Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch; V15 codes; V16 some of them; V17 lower codes; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-24
+//	Q4_1Rows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6..V7 what is added; V8 scratch; V9 codes; V10 some of them; V11 lower codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
 //	Q4_1Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch; V6 codes; V7 some of them; V8 lower codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24
 //	Q5_1Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch
 //	Q5_1Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch
@@ -79299,6 +79302,7 @@ next:
 //	Q5_1Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch
 //	Q5_1Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch
 //	Q5_1Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch
+//	Q5_1Rows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6..V7 what is added; V8 scratch
 //	Q5_1Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch
 //	Q4_KRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch; V13 codes; V14 some of them; V15 lower codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24; V21 -1
 //	Q4_KRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch; V12 codes; V13 some of them; V14 lower codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24; V20 -1
@@ -79311,6 +79315,7 @@ next:
 //	Q4_KRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch; V11 codes; V12 some of them; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24; V19 -1
 //	Q4_KRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch; V7 codes; V8 some of them; V9 lower codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24; V15 -1
 //	Q4_KRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch; V15 codes; V16 some of them; V17 lower codes; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-24; V23 -1
+//	Q4_KRows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6..V7 what is added; V8 scratch; V9 codes; V10 some of them; V11 lower codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24; V17 -1
 //	Q4_KRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch; V6 codes; V7 some of them; V8 lower codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24; V14 -1
 //	Q5_KRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch; V13 -1
 //	Q5_KRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch; V12 -1
@@ -79323,6 +79328,7 @@ next:
 //	Q5_KRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch; V11 -1
 //	Q5_KRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch; V7 -1
 //	Q5_KRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch; V15 -1
+//	Q5_KRows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6..V7 what is added; V8 scratch; V9 -1
 //	Q5_KRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch; V6 -1
 //	Q6_KRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales
 //	Q6_KRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales
@@ -79335,6 +79341,7 @@ next:
 //	Q6_KRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales
 //	Q6_KRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales
 //	Q6_KRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales
+//	Q6_KRows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales
 //	Q6_KRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales
 //	IQ4_NLRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 codes; V12 some of them; V13 lower codes; V14 numbers of codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24
 //	IQ4_NLRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
@@ -79347,6 +79354,7 @@ next:
 //	IQ4_NLRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8 codes; V9 some of them; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
 //	IQ4_NLRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 codes; V6 some of them; V7 lower codes; V8 numbers of codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24
 //	IQ4_NLRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	IQ4_NLRows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6 codes; V7 some of them; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
 //	IQ4_NLRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 lower codes; V7 numbers of codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
 //	MXFP4Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 codes; V12 some of them; V13 lower codes; V14 numbers of codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24
 //	MXFP4Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
@@ -79359,6 +79367,7 @@ next:
 //	MXFP4Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8 codes; V9 some of them; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
 //	MXFP4Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 codes; V6 some of them; V7 lower codes; V8 numbers of codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24
 //	MXFP4Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	MXFP4Rows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6 codes; V7 some of them; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
 //	MXFP4Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 lower codes; V7 numbers of codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
 TEXT ·multiplyStripsNEON(SB), 0, $224-8
 	NO_LOCAL_POINTERS
@@ -86424,6 +86433,124 @@ Q8_0Rows1TurnBy4:
 	JMP Q8_0Rows1NextBy4
 
 Q8_0Rows1DoneBy4:
+	MOVD R23, R24
+	ADD $1088, R24
+
+Q8_0Rows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q8_0Rows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows1SubBlockBy2:
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVD (R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD $8, R23
+	ADD $8, R24
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows1TurnBy2:
+	PRFM 2176(R23), PLDL2KEEP
+	PRFM 2176(R24), PLDL2KEEP
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 4(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 12(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $1088, R23
+	ADD $1088, R24
+	ADD $1024, R22
+	JMP Q8_0Rows1NextBy2
+
+Q8_0Rows1DoneBy2:
 
 Q8_0Rows1NextBy1:
 	MOVD 40(RSP), R19
@@ -89862,6 +89989,182 @@ Q4_0Rows1TurnBy4:
 	JMP Q4_0Rows1NextBy4
 
 Q4_0Rows1DoneBy4:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD R23, R24
+	ADD $576, R24
+
+Q4_0Rows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_0Rows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows1SubBlockBy2:
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2edc84 // fmul v4.4s, v4.4s, v14.4s
+	FMOVD (R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	ADD $8, R23
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows1TurnBy2:
+	PRFM 1152(R23), PLDL2KEEP
+	PRFM 1152(R24), PLDL2KEEP
+	FMOVQ (R23), F6
+	VEOR V8.B16, V6.B16, V6.B16
+	VSHL $4, V6.S4, V7.S4
+	VAND V9.B16, V7.B16, V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VAND V9.B16, V6.B16, V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVQ (R24), F6
+	VEOR V8.B16, V6.B16, V6.B16
+	VSHL $4, V6.S4, V7.S4
+	VAND V9.B16, V7.B16, V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VAND V9.B16, V6.B16, V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1040(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1044(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1048(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1052(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $576, R23
+	ADD $576, R24
+	ADD $1024, R22
+	JMP Q4_0Rows1NextBy2
+
+Q4_0Rows1DoneBy2:
 	MOVD $pattern88888888<>(SB), R17
 	FMOVQ (R17), F6
 	MOVD $patternf0f0f0f0<>(SB), R17
@@ -93468,6 +93771,198 @@ Q4_1Rows1TurnBy4:
 
 Q4_1Rows1DoneBy4:
 	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD R23, R24
+	ADD $640, R24
+
+Q4_1Rows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_1Rows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows1SubBlockBy2:
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	FMOVD 8(R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD (R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	FMOVD 8(R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	ADD $16, R23
+	ADD $16, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows1TurnBy2:
+	PRFM 1280(R23), PLDL2KEEP
+	PRFM 1280(R24), PLDL2KEEP
+	FMOVQ (R23), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVQ (R24), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1040(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1044(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1048(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1052(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $640, R23
+	ADD $640, R24
+	ADD $1024, R22
+	JMP Q4_1Rows1NextBy2
+
+Q4_1Rows1DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
 	FMOVQ (R17), F8
 	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
 	FMOVQ (R17), F9
@@ -96042,6 +96537,136 @@ Q5_1Rows1TurnBy4:
 	JMP Q5_1Rows1NextBy4
 
 Q5_1Rows1DoneBy4:
+	MOVD R23, R24
+	ADD $1152, R24
+
+Q5_1Rows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_1Rows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows1SubBlockBy2:
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVD 8(R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD (R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVD 8(R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	ADD $16, R23
+	ADD $16, R24
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows1TurnBy2:
+	PRFM 2304(R23), PLDL2KEEP
+	PRFM 2304(R24), PLDL2KEEP
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS (R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 4(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS 4(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS 8(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 12(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS 12(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $1152, R23
+	ADD $1152, R24
+	ADD $1024, R22
+	JMP Q5_1Rows1NextBy2
+
+Q5_1Rows1DoneBy2:
 
 Q5_1Rows1NextBy1:
 	MOVD 40(RSP), R19
@@ -99957,6 +100582,233 @@ Q4_KRows1TurnBy4:
 
 Q4_KRows1DoneBy4:
 	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD R23, R24
+	ADD $592, R24
+
+Q4_KRows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_KRows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
+	FMOVQ F2, 96(RSP)
+	FMOVD 8(R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e31dc42 // fmul v2.4s, v2.4s, v17.4s
+	FMOVQ F2, 160(RSP)
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e30dc42 // fmul v2.4s, v2.4s, v16.4s
+	FMOVQ F2, 112(RSP)
+	FMOVD 8(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e31dc42 // fmul v2.4s, v2.4s, v17.4s
+	FMOVQ F2, 176(RSP)
+	ADD $16, R23
+	ADD $16, R24
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows1SubBlockBy2:
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 96(RSP), F3
+	WORD $0x6e23dc84 // fmul v4.4s, v4.4s, v3.4s
+	FMOVS 4(R23), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 160(RSP), F3
+	WORD $0x6e23dcc6 // fmul v6.4s, v6.4s, v3.4s
+	FMOVS (R24), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 112(RSP), F3
+	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
+	FMOVS 4(R24), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 176(RSP), F3
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	ADD $8, R23
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows1TurnBy2:
+	PRFM 1184(R23), PLDL2KEEP
+	PRFM 1184(R24), PLDL2KEEP
+	FMOVQ (R23), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V6.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVQ (R24), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1040(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1044(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V14.B16, [V10.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V5.S4, V2.S4, V8.S4
+	FMOVS 1048(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V1.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1052(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_KRows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $592, R23
+	ADD $592, R24
+	ADD $1024, R22
+	JMP Q4_KRows1NextBy2
+
+Q4_KRows1DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
 	FMOVQ (R17), F8
 	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
 	FMOVQ (R17), F9
@@ -102890,6 +103742,171 @@ Q5_KRows1TurnBy4:
 
 Q5_KRows1DoneBy4:
 	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD R23, R24
+	ADD $1104, R24
+
+Q5_KRows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_KRows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ F2, 96(RSP)
+	FMOVD 8(R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e29dc42 // fmul v2.4s, v2.4s, v9.4s
+	FMOVQ F2, 160(RSP)
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ F2, 112(RSP)
+	FMOVD 8(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e29dc42 // fmul v2.4s, v2.4s, v9.4s
+	FMOVQ F2, 176(RSP)
+	ADD $16, R23
+	ADD $16, R24
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows1SubBlockBy2:
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 96(RSP), F3
+	WORD $0x6e23dc84 // fmul v4.4s, v4.4s, v3.4s
+	FMOVS 4(R23), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 160(RSP), F3
+	WORD $0x6e23dcc6 // fmul v6.4s, v6.4s, v3.4s
+	FMOVS (R24), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 112(RSP), F3
+	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
+	FMOVS 4(R24), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 176(RSP), F3
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	ADD $8, R23
+	ADD $8, R24
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows1TurnBy2:
+	PRFM 2208(R23), PLDL2KEEP
+	PRFM 2208(R24), PLDL2KEEP
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS (R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 4(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS 4(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS 8(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 12(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V6.B16, V8.B16
+	VFMLA V4.S4, V2.S4, V8.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V8.S4, V0.S4
+	FMOVS 12(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V2.B16
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q5_KRows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $1104, R23
+	ADD $1104, R24
+	ADD $1024, R22
+	JMP Q5_KRows1NextBy2
+
+Q5_KRows1DoneBy2:
+	MOVD $patternbf800000<>(SB), R17
 	FMOVQ (R17), F6
 
 Q5_KRows1NextBy1:
@@ -105525,6 +106542,141 @@ Q6_KRows1TurnBy4:
 	JMP Q6_KRows1NextBy4
 
 Q6_KRows1DoneBy4:
+	MOVD R23, R24
+	ADD $1096, R24
+
+Q6_KRows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q6_KRows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ F2, 96(RSP)
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ F2, 112(RSP)
+	ADD $8, R23
+	ADD $8, R24
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows1SubBlockBy2:
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 96(RSP), F3
+	WORD $0x6e23dc84 // fmul v4.4s, v4.4s, v3.4s
+	FMOVS (R24), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 112(RSP), F3
+	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
+	ADD $4, R23
+	ADD $4, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows1TurnBy2:
+	PRFM 2192(R23), PLDL2KEEP
+	PRFM 2192(R24), PLDL2KEEP
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 4(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 12(R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q6_KRows1TurnBy2
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $1096, R23
+	ADD $1096, R24
+	ADD $1024, R22
+	JMP Q6_KRows1NextBy2
+
+Q6_KRows1DoneBy2:
 
 Q6_KRows1NextBy1:
 	MOVD 40(RSP), R19
@@ -108989,6 +110141,184 @@ IQ4_NLRows1TurnBy4:
 	JMP IQ4_NLRows1NextBy4
 
 IQ4_NLRows1DoneBy4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD R23, R24
+	ADD $576, R24
+
+IQ4_NLRows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT IQ4_NLRows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows1SubBlockBy2:
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2edc84 // fmul v4.4s, v4.4s, v14.4s
+	FMOVD (R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	ADD $8, R23
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows1TurnBy2:
+	PRFM 1152(R23), PLDL2KEEP
+	PRFM 1152(R24), PLDL2KEEP
+	FMOVQ (R23), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVQ (R24), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1040(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1044(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1048(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1052(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $576, R23
+	ADD $576, R24
+	ADD $1024, R22
+	JMP IQ4_NLRows1NextBy2
+
+IQ4_NLRows1DoneBy2:
 	MOVD $pattern0f0f0f0f<>(SB), R17
 	FMOVQ (R17), F6
 	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
@@ -112600,6 +113930,198 @@ MXFP4Rows1TurnBy4:
 	JMP MXFP4Rows1NextBy4
 
 MXFP4Rows1DoneBy4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD R23, R24
+	ADD $576, R24
+
+MXFP4Rows1NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT MXFP4Rows1DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows1SubBlockBy2:
+	FMOVD (R23), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVD (R24), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	ADD $8, R23
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows1TurnBy2:
+	PRFM 1152(R23), PLDL2KEEP
+	PRFM 1152(R24), PLDL2KEEP
+	FMOVQ (R23), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVQ (R24), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1024(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1028(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1032(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1036(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1040(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1044(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1048(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V13.B16, [V7.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVS 1052(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows1TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows1SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD $576, R23
+	ADD $576, R24
+	ADD $1024, R22
+	JMP MXFP4Rows1NextBy2
+
+MXFP4Rows1DoneBy2:
 	MOVD $pattern0f0f0f0f<>(SB), R17
 	FMOVQ (R17), F6
 	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17

@@ -189,8 +189,8 @@ func (s *strips) multiply(rows int) {
 	s.load("Depth", s.left)
 	s.Op(s.Mov, s.left, s.LocalAt(localDepth32))
 	for s.parts = s.mostParts(rows); s.parts > 0; s.parts /= 2 {
-		if s.parts == 2 && s.mostParts(rows) > 2 {
-			continue
+		if s.parts == 2 && s.mostParts(rows) > 2 && s.form.SubBlock == 1 {
+			continue // of 16 bits one chain takes as many bytes as memory gives
 		}
 		s.registers(rows)
 		s.src = s.ints[rows:][:s.parts]

@@ -33,9 +33,9 @@ func dotWeights(a *kernel.DotWeightsArgs) {
 func dotDepths(w kernel.Weight) []int {
 	const kc = kernel.KC
 	if n := w.Values(); n > 1 {
-		return []int{n, 2 * n, kc, kc + n, 2 * kc, 2*kc + n, 3 * kc, 4*kc - n, 4 * kc, 5*kc + n}
+		return []int{n, 2 * n, kc, kc + n, 2 * kc, 2*kc + n, 3 * kc, 4*kc - n, 4 * kc, 5*kc + n, 6*kc + n}
 	}
-	return []int{1, 7, 8, 9, 24, kc - 8, kc, kc + 1, kc + 8, 2*kc - 1, 2 * kc, 2*kc + 8, 3 * kc, 4*kc - 8, 4 * kc, 5*kc + 8}
+	return []int{1, 7, 8, 9, 24, kc - 8, kc, kc + 1, kc + 8, 2*kc - 1, 2 * kc, 2*kc + 8, 3 * kc, 4*kc - 8, 4 * kc, 5*kc + 8, 6*kc + 9}
 }
 
 func (s *suite) dotWeights(lanes int) {
