@@ -30,7 +30,7 @@ type LayerConfig struct {
 	Attention Call
 
 	// MaxTokens, if not 0, is the most tokens, over all sequences, of one call. It bounds
-	// the memory of a workspace, see [Layer.Workspace].
+	// what the layer needs of a workspace, see [Layer.Workspace].
 	MaxTokens int
 }
 

@@ -229,8 +229,7 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				rows.toHead(at, head)
 				if at.problem.integers() {
-					next, last := w.nextOfKeys(at, laneGroups, i, head)
-					off := rows.offsetsNext(from, next, last)
+					off := rows.offsetsNext(from, w.nextOfKeys(at, laneGroups, i, head))
 					w.int8.decode(at, rows, off, g, row, lane(w.decoder.block[i].scores, from, g.lanes, row), from, to)
 					continue
 				}

@@ -11,8 +11,12 @@ import (
 // 128 rows before it is. Where values are not integers, keys are asked for before them.
 func TestInt8Asks(t *testing.T) {
 	const heads, kvHeads, keys, dim = 32, 8, 1000, 64
-	for _, values := range []bool{true, false} {
-		operand := func() KV {
+	for _, c := range []struct {
+		values bool
+		dimV   int
+	}{{true, dim}, {true, 2 * dim}, {false, dim}} {
+		values := c.values
+		operand := func(dim int) KV {
 			mem, scale := make([]int8, kvHeads*keys*dim), make([]float32, kvHeads*keys)
 			return KV{
 				Elem: kernel.Int8, Base: unsafe.Pointer(&mem[0]), Stride: [4]int{kvHeads * keys * dim, keys * dim, dim, 1},
@@ -21,12 +25,12 @@ func TestInt8Asks(t *testing.T) {
 		}
 		p := Problem{
 			Batch: 1, Heads: heads, KVHeads: kvHeads, SeqQ: 1, SeqKV: keys, TokensQ: 1, TokensKV: keys,
-			DimQK: dim, DimV: dim, Scale: 1, Mask: Mask{Left: Unbounded, Right: Unbounded},
-			K: operand(), V: operand(), LensKV: []int{keys}, Precision: kernel.PrecisionInt8, Integers: values,
+			DimQK: dim, DimV: c.dimV, Scale: 1, Mask: Mask{Left: Unbounded, Right: Unbounded},
+			K: operand(dim), V: operand(c.dimV), LensKV: []int{keys}, Precision: kernel.PrecisionInt8, Integers: values,
 		}
-		q, out := make([]float32, heads*dim), make([]float32, heads*dim)
+		q, out := make([]float32, heads*dim), make([]float32, heads*c.dimV)
 		p.Q = Operand{unsafe.Pointer(&q[0]), [4]int{0, dim, dim, 1}}
-		p.Out = Operand{unsafe.Pointer(&out[0]), [4]int{0, dim, dim, 1}}
+		p.Out = Operand{unsafe.Pointer(&out[0]), [4]int{0, c.dimV, c.dimV, 1}}
 
 		asked := map[uintptr]int{} // when
 		read, early, scales := 0, 0, 0
@@ -59,16 +63,16 @@ func TestInt8Asks(t *testing.T) {
 		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{Near: true}).Run(&p, 1)
 		want := keys * kvHeads
 		if scales != want*95/100 && scales != want {
-			t.Errorf("integer values %v: of %d keys %d had scales of values asked for", values, want, scales)
+			t.Errorf("values of %d dims, integers %v: of %d keys %d had scales of values asked for", c.dimV, values, want, scales)
 		}
 		if values {
 			want *= 2
 		}
 		if read != want {
-			t.Errorf("integer values %v: %d rows were read, want %d", values, read, want)
+			t.Errorf("values of %d dims, integers %v: %d rows were read, want %d", c.dimV, values, read, want)
 		}
 		if early < read*85/100 {
-			t.Errorf("integer values %v: of %d rows %d were asked for in time", values, read, early)
+			t.Errorf("values of %d dims, integers %v: of %d rows %d were asked for in time", c.dimV, values, read, early)
 		}
 	}
 }

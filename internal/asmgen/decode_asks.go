@@ -64,7 +64,7 @@ func (a *rowAsker) end(line, left Int) {
 	a.Op(a.Mov, left, a.word(askLeft))
 }
 
-// ask asks for the next line. Behind the last row it asks for that once more.
+// ask asks for the next line. Behind the last row it goes on with what lies behind.
 func (a *rowAsker) ask(line, left, tmp Int) {
 	within := a.unique("Within")
 	a.Op(a.Sub, 1, left)

@@ -266,15 +266,6 @@ func (g *int8Scorer) ask(name string) {
 	g.Op(g.Mov, g.rows, mem(g.local, g.localAsk()))
 }
 
-// asked returns which bytes of so many dims of a row are asked for. Those of Q8_0 are more than a line, so that
-// one in 17 lines would lie between the first bytes of two.
-func asked(e kernel.Elem, dims int) []int {
-	if n := e.RowBytes(dims); n > cacheLine {
-		return []int{0, n - 1}
-	}
-	return []int{0}
-}
-
 // collect copies the scales of the keys, and the minima, of the block at an offset to local memory. A load of what
 // was just stored there in parts would wait, so those of a block are collected while the one before is multiplied.
 func (g *int8Scorer) collect(at int) {
