@@ -17,10 +17,13 @@ var avx512bf16 = func() *Arch {
 		f.Op("VPMOVZXWD", low(v, "Y"), v)
 	}
 	for i := range uint32(16) {
-		arch.PairIndex = append(arch.PairIndex, (16+i)<<16|i) // a conversion of two vectors leaves them behind each other
+		arch.PairIndex = append(arch.PairIndex, (16+i)<<16|i) // conversions leave them behind each other
 	}
 	arch.PairRows = func(f *Func, weights bool, index, least, x, y, tmp Vec) {
-		f.Op("VCVTNE2PS2BF16", y, x, x)
+		// VCVTNE2PS2BF16 is both and the insertion; emulators have it wrong.
+		f.Op("VCVTNEPS2BF16", x, low(x, "Y"))
+		f.Op("VCVTNEPS2BF16", y, low(tmp, "Y"))
+		f.Op("VINSERTI64X4", 1, low(x, "Y"), tmp, x)
 		f.Op("VPERMW", x, index, x)
 		keepLarge(f, weights, least, x, tmp, x)
 	}
@@ -33,7 +36,7 @@ var avx512bf16 = func() *Arch {
 	arch.Instr = func(op string, operands []any) string {
 		numbers := make([]int, len(operands))
 		switch op {
-		case "VDPBF16PS", "VCVTNE2PS2BF16", "VCVTNEPS2BF16":
+		case "VDPBF16PS", "VCVTNEPS2BF16":
 			for i, v := range operands {
 				numbers[i] = number(v.(Vec))
 			}
@@ -41,8 +44,6 @@ var avx512bf16 = func() *Arch {
 		switch op {
 		case "VDPBF16PS":
 			return evexDot(numbers[0], numbers[1], numbers[2])
-		case "VCVTNE2PS2BF16":
-			return evexBrains(numbers[0], numbers[1], numbers[2])
 		case "VCVTNEPS2BF16":
 			return evexBrain(numbers[0], numbers[1])
 		}
@@ -116,11 +117,6 @@ func keptPairs(pairs *Arch) {
 // evexDot returns VDPBF16PS of registers of 512 bits as bytes. It is EVEX.512.F3.0F38.W0 52 /r.
 func evexDot(y, x, acc int) string {
 	return fmt.Sprintf("%s // vdpbf16ps zmm%d, zmm%d, zmm%d", evex(2, 0x52, y, x, acc), acc, x, y)
-}
-
-// evexBrains returns VCVTNE2PS2BF16, which is EVEX.512.F2.0F38.W0 72 /r: the numbers of y and then those of x.
-func evexBrains(y, x, dst int) string {
-	return fmt.Sprintf("%s // vcvtne2ps2bf16 zmm%d, zmm%d, zmm%d", evex(3, 0x72, y, x, dst), dst, x, y)
 }
 
 // evexBrain returns VCVTNEPS2BF16, which is EVEX.512.F3.0F38.W0 72 /r.

@@ -35,7 +35,7 @@ func TestBytesObjdump(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100 {
 		lines = append(lines, vexDot(r.IntN(16), r.IntN(16), r.IntN(16)), evexDot(r.IntN(32), r.IntN(32), r.IntN(32)),
-			evexBrains(r.IntN(32), r.IntN(32), r.IntN(32)), evexBrain(r.IntN(32), r.IntN(32)))
+			evexBrain(r.IntN(32), r.IntN(32)))
 		base := func() Int { return avx512amx.Ints[r.IntN(len(avx512amx.Ints))] }
 		tiles := r.Perm(8) // the operands of a product differ
 		tile := func() Vec { return tileName(r.IntN(8)) }
