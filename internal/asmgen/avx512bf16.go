@@ -11,11 +11,6 @@ var avx512bf16 = func() *Arch {
 	arch := derive(avx512vnni, "AVX512BF16", kernel.AVX512BF16, "Pairs", "MultiplyPairs", "ScoresPairs", "PairWeights", "AccumulatePairs", "PeakBFloat16")
 	arch.DotPairs = func(f *Func, x, y, acc Vec) { f.Op("VDPBF16PS", y, x, acc) }
 	arch.KeptPairs = keptPairs
-	// A conversion rounds ties to even and takes subnormal numbers for zeros, which are below kernel.LeastBrain.
-	arch.RoundBrain = func(f *Func, v, _ Vec, _ *brain) {
-		f.Op("VCVTNEPS2BF16", v, low(v, "Y"))
-		f.Op("VPMOVZXWD", low(v, "Y"), v)
-	}
 	for i := range uint32(16) {
 		arch.PairIndex = append(arch.PairIndex, (16+i)<<16|i) // conversions leave them behind each other
 	}
@@ -26,12 +21,6 @@ var avx512bf16 = func() *Arch {
 		f.Op("VINSERTI64X4", 1, low(x, "Y"), tmp, x)
 		f.Op("VPERMW", x, index, x)
 		keepLarge(f, weights, least, x, tmp, x)
-	}
-	arch.PairLanes = func(f *Func, least, x, tmp Vec) {
-		x, tmp = low(x, "Y"), low(tmp, "Y")
-		f.Op("VCVTNEPS2BF16", "Z"+x[1:], x)
-		f.Op("VPROLD", 16, x, x)
-		keepLarge(f, false, low(least, "Y"), x, tmp, tmp)
 	}
 	arch.Instr = func(op string, operands []any) string {
 		numbers := make([]int, len(operands))
