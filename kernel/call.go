@@ -6,7 +6,7 @@ import (
 	"github.com/qkv-go/qkv/internal/ptr"
 )
 
-// The methods of a Set call its functions. None is inlined, so that each begins with what
+// The methods of a Set call its functions. None that calls one is inlined, so that each begins with what
 // a function in Go has and machine code has not: a look whether the goroutine is to stop.
 // One that divides its work calls itself, for the same reason. After a call the arguments are
 // those before it, but for what the function writes.
@@ -29,38 +29,25 @@ func (s *Set) Pack(a *PackArgs) {
 }
 
 // Scores calls [Funcs.Scores].
-//
+func (s *Set) Scores(a *ScoresArgs) { s.scores(s.funcs.Scores, a) }
+
 //go:noinline
-func (s *Set) Scores(a *ScoresArgs) {
+func (s *Set) scores(run func(*ScoresArgs), a *ScoresArgs) {
 	if a.Work() <= MaxWork || a.Keys == 1 {
-		s.funcs.Scores(a)
+		run(a)
 		return
 	}
 	key, scores, keys := a.K, a.S, a.Keys
 	step := s.wholeTiles(part(keys, a.Work()))
 	for k := 0; k < keys; k += step {
 		a.K, a.S, a.Keys = ptr.At(key, k*a.KeyStride), ptr.At(scores, k*a.Stride), min(step, keys-k)
-		s.Scores(a)
+		s.scores(run, a)
 	}
 	a.K, a.S, a.Keys = key, scores, keys
 }
 
 // ScoresPairs calls [Funcs.ScoresPairs].
-//
-//go:noinline
-func (s *Set) ScoresPairs(a *ScoresArgs) {
-	if a.Work() <= MaxWork || a.Keys == 1 {
-		s.funcs.ScoresPairs(a)
-		return
-	}
-	key, scores, keys := a.K, a.S, a.Keys
-	step := s.wholeTiles(part(keys, a.Work()))
-	for k := 0; k < keys; k += step {
-		a.K, a.S, a.Keys = ptr.At(key, k*a.KeyStride), ptr.At(scores, k*a.Stride), min(step, keys-k)
-		s.ScoresPairs(a)
-	}
-	a.K, a.S, a.Keys = key, scores, keys
-}
+func (s *Set) ScoresPairs(a *ScoresArgs) { s.scores(s.funcs.ScoresPairs, a) }
 
 // part returns how many of n rows or dims have no more than [MaxWork] of their work, and at
 // least one.
@@ -95,18 +82,19 @@ func (s *Set) Bias(a *BiasArgs) { s.funcs.Bias(a) }
 func (s *Set) Softmax(a *SoftmaxArgs) { s.funcs.Softmax(a) }
 
 // Accumulate calls [Funcs.Accumulate].
-//
+func (s *Set) Accumulate(a *AccumulateArgs) { s.accumulate(s.funcs.Accumulate, a) }
+
 //go:noinline
-func (s *Set) Accumulate(a *AccumulateArgs) {
+func (s *Set) accumulate(run func(*AccumulateArgs), a *AccumulateArgs) {
 	if a.Work() <= MaxWork {
-		s.funcs.Accumulate(a)
+		run(a)
 		return
 	}
 	value, out, dim := a.V, a.O, a.Dim
 	step := s.wholeTiles(part(dim, a.Work()))
 	for d := 0; d < dim; d += step {
 		a.V, a.O, a.Dim = ptr.At(value, d*a.DimStride), ptr.At(out, d*a.Stride), min(step, dim-d)
-		s.Accumulate(a)
+		s.accumulate(run, a)
 	}
 	a.V, a.O, a.Dim = value, out, dim
 }
@@ -117,21 +105,7 @@ func (s *Set) Accumulate(a *AccumulateArgs) {
 func (s *Set) PairWeights(a *PairWeightsArgs) { s.funcs.PairWeights(a) }
 
 // AccumulatePairs calls [Funcs.AccumulatePairs].
-//
-//go:noinline
-func (s *Set) AccumulatePairs(a *AccumulateArgs) {
-	if a.Work() <= MaxWork {
-		s.funcs.AccumulatePairs(a)
-		return
-	}
-	value, out, dim := a.V, a.O, a.Dim
-	step := s.wholeTiles(part(dim, a.Work()))
-	for d := 0; d < dim; d += step {
-		a.V, a.O, a.Dim = ptr.At(value, d*a.DimStride), ptr.At(out, d*a.Stride), min(step, dim-d)
-		s.AccumulatePairs(a)
-	}
-	a.V, a.O, a.Dim = value, out, dim
-}
+func (s *Set) AccumulatePairs(a *AccumulateArgs) { s.accumulate(s.funcs.AccumulatePairs, a) }
 
 // Unpack calls [Funcs.Unpack].
 //
@@ -314,18 +288,19 @@ func (s *Set) DecodeAccumulate(a *DecodeAccumulateArgs) {
 }
 
 // Multiply calls [Funcs.Multiply].
-//
+func (s *Set) Multiply(a *MultiplyArgs) { s.multiply(s.funcs.Multiply, a) }
+
 //go:noinline
-func (s *Set) Multiply(a *MultiplyArgs) {
+func (s *Set) multiply(run func(*MultiplyArgs), a *MultiplyArgs) {
 	if a.Work() <= MaxWork {
-		s.funcs.Multiply(a)
+		run(a)
 		return
 	}
 	left, out, rows := a.A, a.C, a.Rows
 	step := s.wholeTiles(part(rows, a.Work()))
 	for r := 0; r < rows; r += step {
 		a.A, a.C, a.Rows = ptr.At(left, r*a.RowStride), ptr.At(out, r*a.Stride), min(step, rows-r)
-		s.Multiply(a)
+		s.multiply(run, a)
 	}
 	a.A, a.C, a.Rows = left, out, rows
 }
@@ -624,21 +599,7 @@ func (s *Set) Pairs(a *PairsArgs) {
 }
 
 // MultiplyPairs calls [Funcs.MultiplyPairs].
-//
-//go:noinline
-func (s *Set) MultiplyPairs(a *MultiplyArgs) {
-	if a.Work() <= MaxWork {
-		s.funcs.MultiplyPairs(a)
-		return
-	}
-	left, out, rows := a.A, a.C, a.Rows
-	step := s.wholeTiles(part(rows, a.Work()))
-	for r := 0; r < rows; r += step {
-		a.A, a.C, a.Rows = ptr.At(left, r*a.RowStride), ptr.At(out, r*a.Stride), min(step, rows-r)
-		s.MultiplyPairs(a)
-	}
-	a.A, a.C, a.Rows = left, out, rows
-}
+func (s *Set) MultiplyPairs(a *MultiplyArgs) { s.multiply(s.funcs.MultiplyPairs, a) }
 
 // MultiplyPairsFew calls [Funcs.MultiplyPairsFew].
 //

@@ -292,9 +292,7 @@ type Arch struct {
 	KeptPairs func(pairs *Arch)
 	// PairRows, if not nil, rounds the numbers of x and y, and leaves in x a pair of each lane, that of x first: of
 	// numbers or of weights. index is PairIndex, and least two leastBrain of weights, and twice as much of numbers.
-	// PairLanes leaves pairs of neighbours of x, which are numbers, in the low half of tmp.
 	PairRows  func(f *Func, weights bool, index, least, x, y, tmp Vec)
-	PairLanes func(f *Func, least, x, tmp Vec)
 	PairIndex []uint32
 
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.

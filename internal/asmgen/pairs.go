@@ -153,11 +153,6 @@ func (p *pairer) each(name string) {
 
 func (p *pairer) across(name string) {
 	p.singly(name, p.Bytes()/2, func(j int) {
-		if p.PairLanes != nil {
-			p.PairLanes(p.Func, p.least, p.x, p.tmp)
-			p.Op(p.Store, low(p.tmp, "Y"), mem(p.dst, j*p.Bytes()/2))
-			return
-		}
 		p.round(p.x)
 		p.StorePairs(p.Func, p.x, p.tmp, mem(p.dst, j*p.Bytes()/2))
 	})

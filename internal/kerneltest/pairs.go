@@ -239,15 +239,7 @@ func accumulatePairs(a *kernel.AccumulateArgs) {
 					acc = fp.ExactFMA(v1, p1, acc)
 				}
 			}
-			o := ptr.At(a.O, d*a.Stride+l)
-			switch a.Mode {
-			case kernel.First:
-				*o = 0 + acc
-			case kernel.Add:
-				*o = *o + acc
-			case kernel.Rescale:
-				*o = fp.ExactFMA(*o, *ptr.At(a.Alpha, l), acc)
-			}
+			update(a, d, l, acc)
 		}
 	}
 }

@@ -157,16 +157,21 @@ func accumulate(a *kernel.AccumulateArgs) {
 				}
 				acc = fp.ExactFMA(*ptr.At(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
 			}
-			o := ptr.At(a.O, d*a.Stride+l)
-			switch a.Mode {
-			case kernel.First:
-				*o = 0 + acc
-			case kernel.Add:
-				*o = *o + acc
-			case kernel.Rescale:
-				*o = fp.ExactFMA(*o, *ptr.At(a.Alpha, l), acc)
-			}
+			update(a, d, l, acc)
 		}
+	}
+}
+
+// update adds the sum of a block of keys to an element of the output.
+func update(a *kernel.AccumulateArgs, d, l int, sum float32) {
+	o := ptr.At(a.O, d*a.Stride+l)
+	switch a.Mode {
+	case kernel.First:
+		*o = 0 + sum
+	case kernel.Add:
+		*o = *o + sum
+	case kernel.Rescale:
+		*o = fp.ExactFMA(*o, *ptr.At(a.Alpha, l), sum)
 	}
 }
 
