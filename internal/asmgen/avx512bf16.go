@@ -11,15 +11,19 @@ var avx512bf16 = func() *Arch {
 	arch := derive(avx512vnni, "AVX512BF16", kernel.AVX512BF16, "Pairs", "MultiplyPairs", "ScoresPairs", "PairWeights", "AccumulatePairs", "PeakBFloat16")
 	arch.DotPairs = func(f *Func, x, y, acc Vec) { f.Op("VDPBF16PS", y, x, acc) }
 	arch.KeptPairs = keptPairs
+	// A conversion rounds ties to even and takes subnormal numbers for zeros, which are below kernel.LeastBrain.
+	arch.RoundBrain = func(f *Func, v, _ Vec, _ *brain) {
+		f.Op("VCVTNEPS2BF16", v, low(v, "Y"))
+		f.Op("VPMOVZXWD", low(v, "Y"), v)
+	}
 	for i := range uint32(16) {
-		arch.PairIndex = append(arch.PairIndex, (16+i)<<16|i) // conversions leave them behind each other
+		arch.PairIndex = append(arch.PairIndex, i<<16|(32+i)) // a number of x, and one of y
 	}
 	arch.PairRows = func(f *Func, weights bool, index, least, x, y, tmp Vec) {
-		// VCVTNE2PS2BF16 is both and the insertion; emulators have it wrong.
+		// VCVTNE2PS2BF16 converts both at once. Bochs takes its second half from beyond the operand.
 		f.Op("VCVTNEPS2BF16", x, low(x, "Y"))
 		f.Op("VCVTNEPS2BF16", y, low(tmp, "Y"))
-		f.Op("VINSERTI64X4", 1, low(x, "Y"), tmp, x)
-		f.Op("VPERMW", x, index, x)
+		f.Op("VPERMT2W", tmp, index, x)
 		keepLarge(f, weights, least, x, tmp, x)
 	}
 	arch.Instr = func(op string, operands []any) string {
