@@ -37,6 +37,9 @@ func ElemNames(conjunction string, some func(kernel.Elem) bool) string {
 
 // listed joins names as a sentence has them.
 func listed(names []string, conjunction string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " " + conjunction + " " + names[last]
 }

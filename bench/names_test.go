@@ -5,6 +5,20 @@ import (
 	"testing"
 )
 
+// TestListed: names are joined as a sentence has them, however many there are.
+func TestListed(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		want  string
+	}{
+		{nil, ""}, {[]string{"int8"}, "int8"}, {[]string{"int8", "q8_0"}, "int8 or q8_0"}, {[]string{"int8", "q8_0", "q4_0"}, "int8, q8_0 or q4_0"},
+	} {
+		if got := listed(c.names, "or"); got != c.want {
+			t.Errorf("%q are listed as %q, want %q", c.names, got, c.want)
+		}
+	}
+}
+
 // TestUnknownNames: values that a type does not have are called by their numbers.
 func TestUnknownNames(t *testing.T) {
 	for _, c := range []struct {

@@ -726,7 +726,7 @@ func (s *Set) Sums(a *SumsArgs) {
 		return
 	}
 	x, add, n := a.X, a.Add, a.N
-	const step = maxMoved / NormSums * NormSums
+	const step = maxMoved / NormSums * NormSums // each call begins with sum 0, as functions do
 	for i := 0; i < n; i += step {
 		a.X, a.N = ptr.At(x, i), min(step, n-i)
 		if add != nil {

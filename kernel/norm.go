@@ -7,6 +7,8 @@ const NormSums = 16
 // SumsArgs are the operands of Set.Sums: a row whose elements, or the squares of their distances
 // from a mean, are added to partial sums. Another row may be added to it on the way.
 //
+// The first element is that of sum 0: a longer row is divided at multiples of NormSums.
+//
 //	for i := range N {
 //		x := X[i]
 //		if Add != nil {

@@ -36,7 +36,9 @@ func sums(arch *Arch) *Func {
 	for j, v := range acc {
 		f.Op(f.Load, mem(sum, j*f.Bytes()), v)
 	}
-	// element adds one of d[0], which all its lanes hold, to the sum that sum points to.
+	// element adds one of d[0], which all its lanes hold, to the sum that sum points to. The elements left over are
+	// fewer than the sums, and the first of them is that of sum 0: X begins with sum 0, and whole rounds of all sums
+	// come before. So sum moves up from the first one and does not wrap.
 	element := func(square bool) {
 		f.Broadcast(f, mem(sum, 0), acc[0])
 		addTo(f, square, d[0], acc[0])
