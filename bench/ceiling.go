@@ -12,14 +12,16 @@ import (
 // and on several at once. Each is the best of a few bursts: what the machine can do
 // when it is left alone. A [Run] has the peak of its own minute.
 type Ceilings struct {
-	Kernel        string      `json:"kernel"`
-	Workers       int         `json:"workers"` // of the "all" fields
-	PeakGFLOPSOne float64     `json:"peak_gflops_one"`
-	PeakGFLOPSAll float64     `json:"peak_gflops_all"`
-	PeakInt8One   float64     `json:"peak_int8_gops_one,omitempty"` // of products of class Int8
-	PeakInt8All   float64     `json:"peak_int8_gops_all,omitempty"`
-	Read          []Bandwidth `json:"read"`
-	Clocks        []Clock     `json:"clocks,omitempty"`
+	Kernel          string      `json:"kernel"`
+	Workers         int         `json:"workers"` // of the "all" fields
+	PeakGFLOPSOne   float64     `json:"peak_gflops_one"`
+	PeakGFLOPSAll   float64     `json:"peak_gflops_all"`
+	PeakInt8One     float64     `json:"peak_int8_gops_one,omitempty"` // of products of class Int8
+	PeakInt8All     float64     `json:"peak_int8_gops_all,omitempty"`
+	PeakBFloat16One float64     `json:"peak_bfloat16_gflops_one,omitempty"` // of pairs of bfloat16, where a set multiplies those
+	PeakBFloat16All float64     `json:"peak_bfloat16_gflops_all,omitempty"`
+	Read            []Bandwidth `json:"read"`
+	Clocks          []Clock     `json:"clocks,omitempty"`
 }
 
 // A Bandwidth is the rate of reading a buffer over and over again.
@@ -57,11 +59,15 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 		}
 		return rate
 	}
-	c.PeakGFLOPSOne = 1e-9 * best(1, func() float64 { return peak.Burst(1, ceilingBurst) })
-	c.PeakGFLOPSAll = 1e-9 * best(workers, func() float64 { return peak.Burst(workers, ceilingBurst) })
-	int8Peak := NewPeakOf(set, kernel.PrecisionInt8)
-	c.PeakInt8One = 1e-9 * best(1, func() float64 { return int8Peak.Burst(1, ceilingBurst) })
-	c.PeakInt8All = 1e-9 * best(workers, func() float64 { return int8Peak.Burst(workers, ceilingBurst) })
+	measure := func(p *Peak) (one, all float64) {
+		return 1e-9 * best(1, func() float64 { return p.Burst(1, ceilingBurst) }),
+			1e-9 * best(workers, func() float64 { return p.Burst(workers, ceilingBurst) })
+	}
+	c.PeakGFLOPSOne, c.PeakGFLOPSAll = measure(peak)
+	c.PeakInt8One, c.PeakInt8All = measure(NewPeakOf(set, kernel.PrecisionInt8))
+	if set.Paired {
+		c.PeakBFloat16One, c.PeakBFloat16All = measure(newPeak(set.PeakBFloat16, set.PeakBFloat16FLOPs))
+	}
 	for _, l := range levels(caches, workers) {
 		buf := newBuffers(set, workers, max(l.BytesOne, workers*l.BytesAll))
 		l.GBpsOne = 1e-9 * best(1, func() float64 { return buf.rate(1, l.BytesOne, ceilingBurst) })
@@ -79,6 +85,8 @@ func (c *Ceilings) Raise(o *Ceilings) {
 	raise(&c.PeakGFLOPSAll, o.PeakGFLOPSAll)
 	raise(&c.PeakInt8One, o.PeakInt8One)
 	raise(&c.PeakInt8All, o.PeakInt8All)
+	raise(&c.PeakBFloat16One, o.PeakBFloat16One)
+	raise(&c.PeakBFloat16All, o.PeakBFloat16All)
 	for i := range min(len(c.Read), len(o.Read)) {
 		raise(&c.Read[i].GBpsOne, o.Read[i].GBpsOne)
 		raise(&c.Read[i].GBpsAll, o.Read[i].GBpsAll)

@@ -40,9 +40,17 @@ func TestMeasureCeilings(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
+	for _, s := range qkv.Kernels() {
+		if s.Missing != 0 || !s.Set.Paired {
+			continue
+		}
+		if c := MeasureCeilings(s.Set, nil, 1); !(c.PeakBFloat16One > 0 && c.PeakBFloat16All > 0) {
+			t.Errorf("%s: peak of pairs %g, %g", c.Kernel, c.PeakBFloat16One, c.PeakBFloat16All)
+		}
+	}
 	for _, workers := range []int{1, 2} {
 		c := MeasureCeilings(qkv.Kernels()[len(qkv.Kernels())-1].Set, []Cache{{"L1", 32 << 10}}, workers)
-		if c.Kernel != "generic" || c.Workers != workers || len(c.Read) != 2 || !(c.PeakGFLOPSOne > 0) || !(c.PeakGFLOPSAll > 0) {
+		if c.Kernel != "generic" || c.Workers != workers || len(c.Read) != 2 || !(c.PeakGFLOPSOne > 0) || !(c.PeakGFLOPSAll > 0) || c.PeakBFloat16One != 0 {
 			t.Errorf("%+v", c)
 		}
 		for _, l := range c.Read {

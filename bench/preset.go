@@ -257,7 +257,7 @@ func Presets() []Preset {
 		},
 		{
 			Name:    "int8",
-			About:   "products of class Int8, by packed weights, attention of the classes, and both of class Float32",
+			About:   "products and attention of classes Int8 and BFloat16, and both of class Float32",
 			Workers: []int{1, 0},
 			Works: works(
 				"m=512,n=4096,k=4096",
@@ -269,6 +269,8 @@ func Presets() []Preset {
 				"m=1,n=4096,k=4096,w=q8_0,packed=1,class=int8",
 				"m=1,n=4096,k=4096,w=q4_0,packed=1,class=int8",
 				"m=1,n=4096,k=4096,w=q4_k,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=bfloat16,packed=1,class=bfloat16",
+				"m=1,n=4096,k=4096,w=bfloat16,packed=1,class=bfloat16",
 				"h=32,sq=2048,d=128",
 				"h=32,sq=2048,d=128,class=bfloat16",
 				"h=32,sq=2048,d=128,kv=int8",
@@ -278,7 +280,10 @@ func Presets() []Preset {
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8,class=int8",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8,class=int8,values=int8",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0,class=int8",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0,class=int8,values=int8",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q4_0,class=int8",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q4_0,class=int8,values=int8",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=bfloat16,class=bfloat16",
 			),
 		},
 	}

@@ -95,7 +95,7 @@ func whole(t *testing.T) *Document {
 	run.roofline(w.ReadBytes(), 20e9, "L3")
 	d := NewDocument()
 	d.Machine.Memory, d.Machine.Caches = 1<<34, []Cache{{"L1", 32 << 10}}
-	d.Ceilings = Ceilings{"avx2", 2, 100, 200, 400, 800, []Bandwidth{{"L1", 1, 1, 1, 1}}, []Clock{{"integer", 3, 3}}}
+	d.Ceilings = Ceilings{"avx2", 2, 100, 200, 400, 800, 200, 400, []Bandwidth{{"L1", 1, 1, 1, 1}}, []Clock{{"integer", 3, 3}}}
 	d.Runs = []Run{run}
 	d.Skipped = []Skip{{Name: "a", System: "b", Workers: 1, Needs: 1, Budget: 1}}
 	return &d

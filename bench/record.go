@@ -104,8 +104,8 @@ type Run struct {
 	ReadLevel string  `json:"read_level,omitempty"`
 	OfRead    float64 `json:"of_read,omitempty"` // GBps / ReadGBps
 
-	// Limit is what such a work is bound by: bandwidth or FMA, whichever would take longer
-	// at its limit alone. OfLimit is the share of it, OfRead or Efficiency.
+	// Limit is what such a work is bound by, whichever would take longer at its limit alone: bandwidth, or
+	// what [Run.PeakLimit] returns. OfLimit is the share of it, OfRead or Efficiency.
 	Limit   string  `json:"limit,omitempty"`
 	OfLimit float64 `json:"of_limit,omitempty"`
 

@@ -101,13 +101,16 @@ func TestStreamGoesOn(t *testing.T) {
 func TestRoofline(t *testing.T) {
 	for _, c := range []struct {
 		read, efficiency float64
+		precision        string
 		limit            string
 		fraction         float64
 	}{
-		{20e9, 0.3, LimitBandwidth, 0.5},
-		{20e9, 0.6, LimitFMA, 0.6},
+		{20e9, 0.3, "", LimitBandwidth, 0.5},
+		{20e9, 0.6, "", LimitFMA, 0.6},
+		{20e9, 0.3, "Int8", LimitBandwidth, 0.5},
+		{20e9, 0.6, "Int8", LimitArithmetic, 0.6},
 	} {
-		r := Run{SecondsMedian: 0.1, Efficiency: c.efficiency}
+		r := Run{SecondsMedian: 0.1, Efficiency: c.efficiency, Precision: c.precision}
 		r.roofline(1e9, c.read, "L3")
 		if r.ReadBytes != 1e9 || !near(r.GBps, 10) || !near(r.ReadGBps, 20) || !near(r.OfRead, 0.5) || r.ReadLevel != "L3" {
 			t.Errorf("%+v", r)

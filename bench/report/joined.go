@@ -198,7 +198,7 @@ func (r *record) reaches() []string {
 		var parts []string
 		for _, g := range []struct {
 			limit, of string
-		}{{bench.LimitFMA, "of the peak of multiply-adds"}, {bench.LimitBandwidth, "of the rate of reading alone"}} {
+		}{{bench.LimitFMA, "of the peak of their arithmetic"}, {bench.LimitBandwidth, "of the rate of reading alone"}} {
 			least, most, logs, count := math.Inf(1), 0.0, 0.0, 0
 			for _, x := range byWorkers[n] {
 				if fraction := x.ofLimit(); fraction > 0 && (x.Limit == bench.LimitBandwidth) == (g.limit == bench.LimitBandwidth) {

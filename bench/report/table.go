@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/qkv-go/qkv/bench"
 	"github.com/qkv-go/qkv/internal/markdown"
 )
 
@@ -31,7 +30,7 @@ func (x *run) row(systems bool) []string {
 	}
 	limit := x.Limit
 	if limit == "" {
-		limit = bench.LimitFMA
+		limit = x.PeakLimit()
 	}
 	passes := strconv.Itoa(len(x.Passes))
 	if x.Calm > 0 && x.Calm < len(x.Passes) {
@@ -99,6 +98,9 @@ func (r *record) ceilingRows() [][]string {
 	rows := [][]string{head, row("peak multiply-adds, GFLOP/s", c.PeakGFLOPSOne, c.PeakGFLOPSAll)}
 	if c.PeakInt8One > 0 {
 		rows = append(rows, row("peak of integers of 8 bits, GOP/s", c.PeakInt8One, c.PeakInt8All))
+	}
+	if c.PeakBFloat16One > 0 {
+		rows = append(rows, row("peak of pairs of bfloat16, GFLOP/s", c.PeakBFloat16One, c.PeakBFloat16All))
 	}
 	for _, b := range c.Read {
 		size := bytesText(b.BytesOne)

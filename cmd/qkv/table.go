@@ -87,6 +87,9 @@ func (t *table) ceilings(c *bench.Ceilings) {
 	if c.PeakInt8One > 0 {
 		rate("peak int8, GOP/s", c.PeakInt8One, c.PeakInt8All)
 	}
+	if c.PeakBFloat16One > 0 {
+		rate("peak bfloat16, GFLOP/s", c.PeakBFloat16One, c.PeakBFloat16All)
+	}
 	for _, l := range c.Read {
 		rate("read "+l.Level+", GB/s", l.GBpsOne, l.GBpsAll)
 	}
@@ -129,7 +132,7 @@ func (t *table) run(j bench.Job, run *bench.Result) {
 		t.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", t.width, j.Work.Short()+t.suffix, j.Workers,
 			significant(1e3*run.SecondsMedian), significant(1e3*run.SecondsMin), run.GFLOPS, run.PeakGFLOPS, 100*run.Efficiency)
 	case run.ReadBytes == 0:
-		limit = bench.LimitFMA
+		limit = run.PeakLimit()
 		t.workLine(j, "")
 		t.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %7s  %7.1f  %6.1f%%  %s", j.Workers, significant(1e3*run.SecondsMedian),
 			"-", "-", "-", "-", "-", run.GFLOPS, 100*run.Efficiency, limit)
