@@ -283,7 +283,7 @@ const (
 func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	var plan ProductPlan
 	var transposed, combine, fused, activated bool // parts
-	columns, bytes := 0, 0                         // bytes of packed weights
+	columns, bytes := 0, 0                         // bytes of the weights as they are multiplied by
 	for i := range p.Parts {
 		part := &p.Parts[i]
 		path := e.path(p, part)
@@ -302,8 +302,9 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		plan.WorkersWhy = "there is no work"
 		return plan
 	}
-	plan.work = productWork(p.Rows, p.Depth, columns)
-	plan.Workers, plan.WorkersWhy = productWorkers(p.Rows, p.Depth, columns, workers)
+	var reads bool
+	plan.work, reads = productWork(p.Rows, p.Depth, columns, bytes)
+	plan.Workers, plan.WorkersWhy = productWorkers(plan.work, reads, workers)
 
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
 	// beside the weights and the results of a panel.
@@ -378,24 +379,29 @@ func (e *Engine) copiesX(p *Product, mc int) bool {
 		int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 }
 
-// productWork returns the operations of a product. Few rows wait for the weights to be read: that
-// counts as the operations of as many rows as take as long.
-func productWork(rows, depth, columns int) int64 {
-	return int64(min(2*float64(max(rows, decodeWork))*float64(depth)*float64(columns), 1<<62))
+// readWork is the operations that take as long as reading a byte of weights: decodeWork rows by float32 weights take as
+// long to compute as these take to read.
+const readWork = 2 * decodeWork / 4
+
+// productWork returns the operations that a product takes as long as, and whether it waits for its weights to be read:
+// of few rows, the bytes of the weights count. Those that are made float32 on the way count as float32, as making
+// one takes about as long as reading it.
+func productWork(rows, depth, columns, bytes int) (work int64, reads bool) {
+	operations, read := 2*float64(rows)*float64(depth)*float64(columns), readWork*float64(bytes)
+	return int64(min(max(operations, read), 1<<62)), read > operations
 }
 
-// productWorkers returns how many of at most so many workers a product pays for, and why.
-func productWorkers(rows, depth, columns, workers int) (n int, why string) {
-	work := float64(productWork(rows, depth, columns))
-	most := 1 + work/minWork
+// productWorkers returns how many of at most so many workers a product of so much work pays for, and why.
+func productWorkers(work int64, reads bool, workers int) (n int, why string) {
+	most := 1 + float64(work)/minWork
 	// One worker starts the others, one after the other. The more there are, the less time
 	// each saves: with the work w and what it costs to start one s, w/n + s*n is least at
 	// the root of w/s.
-	most = min(most, max(1, math.Sqrt(work/startWork)))
+	most = min(most, max(1, math.Sqrt(float64(work)/startWork)))
 	switch {
 	case workers == 1 || float64(workers) <= most:
 		return workers, AskedFor
-	case rows < decodeWork:
+	case reads:
 		return max(1, int(most)), "more would not pay for so few weights to read"
 	}
 	return max(1, int(most)), "more would not pay for so little work"

@@ -14,40 +14,60 @@ type simulated struct {
 	gbps  float64
 }
 
-// microseconds returns what a product takes on n workers, the caller starting the others one
-// after the other.
-func (m *simulated) microseconds(rows, depth, columns, n int) float64 {
-	flops := 2 * float64(rows) * float64(depth) * float64(columns)
-	bytes := 4 * float64(depth) * float64(columns)
+// microseconds returns what so many operations on weights of so many bytes take on n workers, the caller starting the
+// others one after the other.
+func (m *simulated) microseconds(operations, bytes float64, n int) float64 {
 	const start = 0.65
-	return start*float64(n-1) + max(flops/(100e3*float64(n)), bytes/(1e3*min(12.5*float64(n), m.gbps)))
+	return start*float64(n-1) + max(operations/(100e3*float64(n)), bytes/(1e3*min(12.5*float64(n), m.gbps)))
 }
 
 // TestProductWorkers: on machines of any size a product is never slower than on one worker, and
-// hardly slower than on the best number of them, whether it computes or reads.
+// hardly slower than on the best number of them, whether it computes or reads, by weights of any size.
 func TestProductWorkers(t *testing.T) {
 	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
 	e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
-	for _, m := range []simulated{{2, 25}, {4, 40}, {16, 80}, {64, 200}, {192, 400}} {
-		for _, rows := range []int{1, 2, 6, 16, 64, 512} {
-			for _, n := range []int{64, 256, 576, 1024, 1536, 2048, 4096, 8192} {
-				p := &Product{Rows: rows, Depth: n, Seq: rows, Parts: []Part{{Heads: 1, Width: n}}}
-				plan := e.PlanProduct(p, m.cores)
-				got, one := m.microseconds(rows, n, n, plan.Workers), m.microseconds(rows, n, n, 1)
-				best := one
-				for workers := range m.cores {
-					if workers < plan.Items() { // more have nothing to do
-						best = min(best, m.microseconds(rows, n, n, workers+1))
+	var memory float32
+	packed := unsafe.Pointer(&memory)
+	for _, w := range []struct {
+		name      string
+		precision kernel.Precision
+		part      Part
+		bytes     float64 // of a weight
+		rate      float64 // of operations, in terms of those of float32
+	}{
+		{"float32", kernel.PrecisionFloat32, Part{Panels: packed}, 4, 1},
+		{"Q4_0 in place", kernel.PrecisionFloat32, Part{W: Matrix{Row: 1, Col: 1, Weights: &kernel.WeightRows{Type: kernel.WeightQ4_0}}}, 4, 1},
+		{"Float16", kernel.PrecisionFloat32, Part{Panels: packed, Strips: kernel.WeightFloat16}, 2, 1},
+		{"class BFloat16", kernel.PrecisionBFloat16, Part{Panels: packed, Pairs: true}, 2, 1},
+		{"Q8_0", kernel.PrecisionFloat32, Part{Panels: packed, Strips: kernel.WeightQ8_0}, 34. / 32, 1},
+		{"Q8_0, class Int8", kernel.PrecisionInt8, Part{Panels: packed, Int8: kernel.WeightQ8_0.Int8()}, 34. / 32, 3},
+		{"Q4_0", kernel.PrecisionFloat32, Part{Panels: packed, Strips: kernel.WeightQ4_0}, 18. / 32, 1},
+		{"Q4_0, class Int8", kernel.PrecisionInt8, Part{Panels: packed, Int8: kernel.WeightQ4_0.Int8()}, 18. / 32, 3},
+	} {
+		for _, m := range []simulated{{2, 25}, {4, 40}, {16, 80}, {64, 200}, {192, 400}} {
+			for _, rows := range []int{1, 2, 6, 16, 64, 512} {
+				for _, n := range []int{64, 256, 576, 1024, 1536, 2048, 4096, 8192} {
+					part := w.part
+					part.Heads, part.Width = 1, n
+					p := &Product{Rows: rows, Depth: n, Seq: rows, Precision: w.precision, Parts: []Part{part}}
+					plan := e.PlanProduct(p, m.cores)
+					operations, bytes := 2*float64(rows)*float64(n)*float64(n)/w.rate, w.bytes*float64(n)*float64(n)
+					got, one := m.microseconds(operations, bytes, plan.Workers), m.microseconds(operations, bytes, 1)
+					best := one
+					for workers := range m.cores {
+						if workers < plan.Items() { // more have nothing to do
+							best = min(best, m.microseconds(operations, bytes, workers+1))
+						}
 					}
-				}
-				if got > one {
-					t.Errorf("%d cores, m=%d n=k=%d: %.1f µs on %d workers, %.1f on one", m.cores, rows, n, got, plan.Workers, one)
-				}
-				if got > 1.3*best+45 { // about what minWork stands for
-					t.Errorf("%d cores, m=%d n=k=%d: %.1f µs on %d workers, %.1f at best", m.cores, rows, n, got, plan.Workers, best)
-				}
-				if plan.WorkersWhy == "" {
-					t.Errorf("%d cores, m=%d n=k=%d: no reason for %d workers", m.cores, rows, n, plan.Workers)
+					if got > one {
+						t.Errorf("%s, %d cores, m=%d n=k=%d: %.1f µs on %d workers, %.1f on one", w.name, m.cores, rows, n, got, plan.Workers, one)
+					}
+					if got > 1.3*best+45 { // about what minWork stands for
+						t.Errorf("%s, %d cores, m=%d n=k=%d: %.1f µs on %d workers, %.1f at best", w.name, m.cores, rows, n, got, plan.Workers, best)
+					}
+					if plan.WorkersWhy == "" {
+						t.Errorf("%s, %d cores, m=%d n=k=%d: no reason for %d workers", w.name, m.cores, rows, n, plan.Workers)
+					}
 				}
 			}
 		}
