@@ -108,7 +108,14 @@ func TestAllocsAsWritten(t *testing.T) {
 			{"Run with integer values", func() error {
 				x, scales := qkv.BSHD(ints, batch, seq, kvHeads, dim), qkv.BSHD(v[:batch*seq*kvHeads], batch, seq, kvHeads, 1)
 				return e.Run(&qkv.Call{
-					Precision: qkv.PrecisionInt8, IntegerValues: true,
+					Precision: qkv.PrecisionInt8, ValuePrecision: qkv.PrecisionInt8,
+					Q: qkv.BSHD(q, batch, seq, heads, dim), K: x, KScale: scales, V: x, VScale: scales, Out: qkv.BSHD(out, batch, seq, heads, dim),
+				})
+			}},
+			{"Run with values in bfloat16", func() error {
+				x, scales := qkv.BSHD(ints, batch, seq, kvHeads, dim), qkv.BSHD(v[:batch*seq*kvHeads], batch, seq, kvHeads, 1)
+				return e.Run(&qkv.Call{
+					Precision: qkv.PrecisionInt8, ValuePrecision: qkv.PrecisionBFloat16,
 					Q: qkv.BSHD(q, batch, seq, heads, dim), K: x, KScale: scales, V: x, VScale: scales, Out: qkv.BSHD(out, batch, seq, heads, dim),
 				})
 			}},

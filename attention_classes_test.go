@@ -92,9 +92,14 @@ func (p *problem) roundQuery(q []float64, row []float32, scale float64) {
 	}
 }
 
-// multiplied returns a key or a value as the class of p multiplies it.
-func (p *problem) multiplied(x float32) float64 {
-	if p.precision == qkv.PrecisionBFloat16 {
+// roundsValues reports whether weights and values are rounded to bfloat16.
+func (p *problem) roundsValues() bool {
+	return p.precision == qkv.PrecisionBFloat16 || p.valuePrecision == qkv.PrecisionBFloat16
+}
+
+// multiplied returns a key or a value as it is multiplied, rounded to bfloat16 or not.
+func multiplied(x float32, rounded bool) float64 {
+	if rounded {
 		x = kernel.Brain(x)
 	}
 	return float64(x)
@@ -180,16 +185,17 @@ func sampleClasses(t *testing.T, n int, f func(t *testing.T, seed uint64, p *pro
 		p := fuzzFeaturesOf(which, r.Uint64(), seed, most)
 		if p.precision = qkv.PrecisionBFloat16; typ != qkv.TypeFloat32 {
 			p.inInt8(typ)
-			switch r.IntN(3) {
-			case 0:
+			switch r.IntN(5) {
+			case 0, 1:
 				p.values = typ
-			case 1:
+			case 2, 3:
 				if p.values = qkv.TypeInt8; r.IntN(2) == 0 {
 					p.keys = qkv.TypeFloat32
 				}
 			}
+			p.valuePrecision = drawn(r, attentionClasses...)
 		}
-		t.Run(fmt.Sprintf("seed=%d,class=%v,k=%v,v=%v,with=%v", seed, p.precision, p.keys, p.values, which), func(t *testing.T) { f(t, seed, p) })
+		t.Run(fmt.Sprintf("seed=%d,class=%v,values=%v,k=%v,v=%v,with=%v", seed, p.precision, p.valuePrecision, p.keys, p.values, which), func(t *testing.T) { f(t, seed, p) })
 	}
 }
 
@@ -197,16 +203,16 @@ func sampleClasses(t *testing.T, n int, f func(t *testing.T, seed uint64, p *pro
 // features.
 func TestAttentionClasses(t *testing.T) {
 	t.Parallel()
-	n := 60
+	n := 120
 	if brief() {
-		n = 20
+		n = 30
 	}
-	var worst [3]float64
+	var worst [3][3]float64 // by class and class of values
 	sampleClasses(t, n, func(t *testing.T, seed uint64, p *problem) {
-		w := &worst[p.precision]
+		w := &worst[p.precision][p.valuePrecision]
 		*w = max(*w, p.checkFeatures(t, seed))
 	})
-	t.Logf("largest error: %.3g of its bound of class Int8, %.3g of class BFloat16", worst[qkv.PrecisionInt8], worst[qkv.PrecisionBFloat16])
+	t.Logf("largest error: %.3g of its bound of class Int8 by values in float32, integers and bfloat16, %.3g of class BFloat16", worst[qkv.PrecisionInt8], worst[qkv.PrecisionBFloat16][0])
 }
 
 // TestSameBitsAttentionClasses: a class has the same bits on every set, of any number of workers, of rows alone and
@@ -231,8 +237,9 @@ func TestSameBitsAttentionClasses(t *testing.T) {
 				if d.dimV%32 == 0 || !inBlocks(typ) {
 					p.values = typ
 				}
+				p.valuePrecision = attentionClasses[1+(i+d.seqQ)%2]
 			}
-			t.Run(fmt.Sprintf("class=%v,k=%v,v=%v,%v", p.precision, typ, p.values, d), func(t *testing.T) { p.checkSame(t) })
+			t.Run(fmt.Sprintf("class=%v,values=%v,k=%v,v=%v,%v", p.precision, p.valuePrecision, typ, p.values, d), func(t *testing.T) { p.checkSame(t) })
 		}
 	}
 }
@@ -325,17 +332,18 @@ func TestExplainClasses(t *testing.T) {
 	c := p.call()
 	for _, x := range []struct {
 		precision qkv.Precision
-		integers  bool // keys that have some
-		asked     bool // IntegerValues
-		values    bool // values that have some
+		integers  bool          // keys that have some
+		asked     qkv.Precision // of values
+		values    bool          // values that have some
 		want      string
 	}{
-		{qkv.PrecisionFloat32, false, false, false, ""},
-		{qkv.PrecisionInt8, true, false, false, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"},
-		{qkv.PrecisionInt8, false, false, true, "class Int8: what was asked for; keys of type float32 have no integers, and are multiplied as in class Float32"},
-		{qkv.PrecisionInt8, true, true, true, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; values are multiplied as integers, by weights that are quantised in blocks of 32 keys"},
-		{qkv.PrecisionInt8, true, true, false, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; values of type float32 have no integers, and are multiplied as in class Float32"},
-		{qkv.PrecisionBFloat16, false, false, false, "class BFloat16: what was asked for; queries, keys, weights and values are rounded"},
+		{qkv.PrecisionFloat32, false, qkv.PrecisionFloat32, false, ""},
+		{qkv.PrecisionInt8, true, qkv.PrecisionFloat32, false, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"},
+		{qkv.PrecisionInt8, false, qkv.PrecisionFloat32, true, "class Int8: what was asked for; keys of type float32 have no integers, and are multiplied as in class Float32"},
+		{qkv.PrecisionInt8, true, qkv.PrecisionInt8, true, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; values are multiplied as integers, by weights that are quantised in blocks of 32 keys"},
+		{qkv.PrecisionInt8, true, qkv.PrecisionBFloat16, true, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; weights and values are rounded to bfloat16"},
+		{qkv.PrecisionInt8, true, qkv.PrecisionInt8, false, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims; values of type float32 have no integers, and are multiplied as in class Float32"},
+		{qkv.PrecisionBFloat16, false, qkv.PrecisionFloat32, false, "class BFloat16: what was asked for; queries, keys, weights and values are rounded"},
 	} {
 		if c.K, c.KScale = p.k.view(), (qkv.View{}); x.integers {
 			c.K, c.KScale = k.views()
@@ -343,12 +351,12 @@ func TestExplainClasses(t *testing.T) {
 		if c.V, c.VScale = p.v.view(), (qkv.View{}); x.values {
 			c.V, c.VScale = v.views()
 		}
-		c.Precision, c.IntegerValues = x.precision, x.asked
+		c.Precision, c.ValuePrecision = x.precision, x.asked
 		plan, err := newAttention(t, qkv.Config{}).Explain(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if plan.Precision != x.precision || strings.Contains(plan.String(), "in class ") != (x.want != "") {
+		if plan.Precision != x.precision || plan.Values != x.asked || strings.Contains(plan.String(), fmt.Sprintf(" with values in %v:", x.asked)) != (x.asked != 0) || strings.Contains(plan.String(), "in class ") != (x.want != "") {
 			t.Errorf("class %v: plan %v", x.precision, plan)
 		}
 		if x.want != "" && !slices.Contains(plan.Why, x.want) {
@@ -357,38 +365,43 @@ func TestExplainClasses(t *testing.T) {
 	}
 }
 
-// TestIntegerValuesNotFinite: a scale of a value that is no number makes NaN of the dims that it scales, in rows that
-// attend the value, and of no other.
-func TestIntegerValuesNotFinite(t *testing.T) {
-	for _, typ := range scaledTypes {
-		for _, queries := range fewAndMany {
-			for _, set := range classSets() {
-				a := newAttention(t, qkv.Config{Kernel: set})
-				for _, poison := range poisons {
-					p, k, v := scaled(typ, queries, bottomRight)
-					p.precision = qkv.PrecisionInt8
-					p.change = func(c *qkv.Call) {
-						c.K, c.KScale = k.views()
-						c.V, c.VScale = v.views()
-						c.IntegerValues = true
-					}
-					out, lse := p.run(t, a)
-					const token = 20
-					v.setScale(0, 1, token, poison)
-					got, gotLSE := p.run(t, a)
-					sameBits(t, "lse", gotLSE, lse)
-					for r := range 4 * queries {
-						attends := r >= 2*queries && 37-queries+r%queries >= token
-						for d, x := range got[64*r:][:64] {
-							if bad := attends && (typ == qkv.TypeInt8 || d < 32); bad && typ == qkv.TypeQ4_1 {
-								if x-x == 0 { // infinite, where the Min is
-									t.Fatalf("%v on %s: Min %v: row %d, dim %d is %v", typ, set, poison, r, d, x)
-								}
-							} else if bad != isNaN(x) || !bad && x != out[64*r+d] {
-								t.Fatalf("%v on %s: scale %v: row %d, dim %d is %v, was %v", typ, set, poison, r, d, x, out[64*r+d])
-							}
-						}
-					}
+// TestValuesNotFinite: a scale of a value that is no number makes NaN, or an infinity, of the dims that it scales, in rows
+// that attend the value, and of no other, in each class of values.
+func TestValuesNotFinite(t *testing.T) {
+	for _, values := range attentionClasses {
+		for _, typ := range scaledTypes {
+			for _, queries := range fewAndMany {
+				for _, set := range classSets() {
+					checkValuesNotFinite(t, set, values, typ, queries)
+				}
+			}
+		}
+	}
+}
+
+func checkValuesNotFinite(t *testing.T, set string, values qkv.Precision, typ qkv.ElemType, queries int) {
+	a := newAttention(t, qkv.Config{Kernel: set})
+	for _, poison := range poisons {
+		p, k, v := scaled(typ, queries, bottomRight)
+		p.precision, p.valuePrecision = qkv.PrecisionInt8, values
+		p.change = func(c *qkv.Call) {
+			c.K, c.KScale = k.views()
+			c.V, c.VScale = v.views()
+		}
+		out, lse := p.run(t, a)
+		const token = 20
+		v.setScale(0, 1, token, poison)
+		got, gotLSE := p.run(t, a)
+		sameBits(t, "lse", gotLSE, lse)
+		for r := range 4 * queries {
+			attends := r >= 2*queries && 37-queries+r%queries >= token
+			for d, x := range got[64*r:][:64] {
+				bad := attends && (typ == qkv.TypeInt8 || d < 32)
+				// A product of integers that is not 0 is one by NaN. Of floats, and where the Min is infinite, it may be infinite.
+				onlyNaN := values == qkv.PrecisionInt8 && typ != qkv.TypeQ4_1 || poison != poison
+				switch {
+				case bad && x-x == 0, bad && onlyNaN && !isNaN(x), !bad && x != out[64*r+d]:
+					t.Fatalf("%v in %v on %s: scale %v: row %d, dim %d is %v, was %v", typ, values, set, poison, r, d, x, out[64*r+d])
 				}
 			}
 		}
@@ -402,7 +415,7 @@ func TestIntegerValuesError(t *testing.T) {
 	e := newAttention(t, qkv.Config{})
 	for _, typ := range scaledTypes {
 		p := newProblem(dims{1, 2, 1, queries, keys, dim, dim}, "bhsd", none, normal(uint64(typ)))
-		p.precision, p.values, p.known = qkv.PrecisionInt8, typ, map[[3]int]row{}
+		p.precision, p.valuePrecision, p.values, p.known = qkv.PrecisionInt8, qkv.PrecisionInt8, typ, map[[3]int]row{}
 		p.run(t, e)
 		worst, size := 0.0, 0.0
 		for h := range 2 {
@@ -414,6 +427,40 @@ func TestIntegerValuesError(t *testing.T) {
 						t.Fatalf("%v: head %d, query %d, dim %d is off by %g, at most %g is right", typ, h, i, d, off, r.outTol[d])
 					}
 					worst, size = max(worst, off/r.outTol[d]), max(size, off)
+				}
+			}
+		}
+		t.Logf("%v: largest error %.2g, %.2g of its bound", typ, size, worst)
+	}
+}
+
+// TestRoundedValuesError: weighted values in bfloat16 are off by what rounding the weights and the values costs, 2^-8 of
+// each, and roundings.
+func TestRoundedValuesError(t *testing.T) {
+	const queries, keys, dim = 3, 200, 64
+	e := newAttention(t, qkv.Config{})
+	for _, typ := range scaledTypes {
+		p := newProblem(dims{1, 2, 1, queries, keys, dim, dim}, "bhsd", none, normal(uint64(typ)))
+		p.precision, p.values = qkv.PrecisionInt8, typ
+		exact := *p
+		exact.known = map[[3]int]row{}
+		p.valuePrecision = qkv.PrecisionBFloat16
+		p.run(t, e)
+		worst, size := 0.0, 0.0
+		for h := range 2 {
+			for i := range queries {
+				r := exact.row(0, h, i)
+				for d, want := range r.out {
+					sum := 0.0
+					for j, w := range r.scores[qkv.StageProbs] {
+						sum += w * math.Abs(float64(stored(typ, rowOf(p.v, 0, 0, j))[d]))
+					}
+					bound := (0x1p-7+0x1p-16)*sum*(1+1e-4) + r.outTol[d]
+					off := math.Abs(float64(p.out.at(0, h, i, d)) - want)
+					if off > bound {
+						t.Fatalf("%v: head %d, query %d, dim %d is off by %g, at most %g is right", typ, h, i, d, off, bound)
+					}
+					worst, size = max(worst, off/bound), max(size, off)
 				}
 			}
 		}

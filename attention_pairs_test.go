@@ -21,10 +21,18 @@ func pairedEngine(t *testing.T) *qkv.Engine {
 	return nil
 }
 
-// checkPairs compares the bits of a problem of class BFloat16 in pairs with those in numbers.
+// checkPairs compares the bits of a problem of class BFloat16, and of class Int8 with values in bfloat16, in pairs
+// with those in numbers.
 func (p *problem) checkPairs(t *testing.T, e *qkv.Engine) {
 	t.Helper()
-	p.precision = qkv.PrecisionBFloat16
+	p.precision, p.valuePrecision = qkv.PrecisionInt8, qkv.PrecisionBFloat16
+	p.checkPairsOfClass(t, e)
+	p.precision, p.valuePrecision = qkv.PrecisionBFloat16, qkv.PrecisionFloat32
+	p.checkPairsOfClass(t, e)
+}
+
+func (p *problem) checkPairsOfClass(t *testing.T, e *qkv.Engine) {
+	t.Helper()
 	result := func(pairs bool) [3][]float32 {
 		e.TakePairs(pairs)
 		out, lse := p.run(t, e)
@@ -36,7 +44,7 @@ func (p *problem) checkPairs(t *testing.T, e *qkv.Engine) {
 	}
 	want := result(false)
 	for i, got := range result(true) {
-		sameBits(t, []string{"out", "lse", "scores"}[i]+" in pairs", got, want[i])
+		sameBits(t, []string{"out", "lse", "scores"}[i]+" of class "+p.precision.String()+" in pairs", got, want[i])
 	}
 }
 
@@ -79,13 +87,6 @@ func TestAttentionPairs(t *testing.T) {
 		}
 		p := fuzzFeaturesOf(which, r.Uint64(), seed, most)
 		p.keys, p.values = typ, typ
-		if change := p.change; typ != qkv.TypeFloat32 {
-			p.change = func(c *qkv.Call) {
-				if c.IntegerValues = false; change != nil {
-					change(c)
-				}
-			}
-		}
 		if seed%2 == 1 {
 			for _, x := range []*tensor{p.q, p.k, p.v} {
 				strange(r, x, 1+r.IntN(40), false)

@@ -94,17 +94,18 @@ type Call struct {
 
 	// Precision is the numerical class. Of [PrecisionInt8] scores are products of integers: those of keys of
 	// int8, [BlockQ8_0], [BlockQ4_0] and [BlockQ4_1] as their type has them, and those of queries, which are
-	// quantised in blocks of 32 dims. Keys of other types, and values without IntegerValues, have the
-	// arithmetic of [PrecisionFloat32], the default. Of [PrecisionBFloat16] queries, keys, values and the weights of the
+	// quantised in blocks of 32 dims. Keys of other types have the arithmetic of [PrecisionFloat32], the default, and
+	// values that of ValuePrecision. Of [PrecisionBFloat16] queries, keys, values and the weights of the
 	// softmax are rounded to bfloat16 before they are multiplied. docs/numerics.md says what each class computes.
 	Precision Precision
 
-	// IntegerValues makes weighted values products of integers, too, where Precision is [PrecisionInt8] and the
-	// values have one of the types whose keys are multiplied so: those of the values as their type has them, and
-	// those of the weights of the softmax times the scales of the values, quantised in blocks of 32 keys. It
-	// changes nothing of values of other types. With another Precision it is an error. docs/kernels.md says where
-	// it is faster.
-	IntegerValues bool
+	// ValuePrecision is the class of weighted values where Precision is [PrecisionInt8]; with another Precision, all but the
+	// default is an error. [PrecisionFloat32], the default, multiplies numbers of float32. Of [PrecisionBFloat16] values and
+	// the weights of the softmax are rounded to bfloat16, as in that class. Of [PrecisionInt8] values of the types whose keys
+	// are multiplied so are integers, too: those of the values as their type has them, and those of the weights times the scales of
+	// the values, quantised in blocks of 32 keys; values of other types have the arithmetic of PrecisionFloat32.
+	// docs/classes.md says where each is faster.
+	ValuePrecision Precision
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. Its magnitude is at
 	// least 2^-125, as that of Softcap.
@@ -221,10 +222,13 @@ func (c *Call) options(p *tile.Problem) error {
 		return err
 	}
 	p.Precision = kernel.Precision(c.Precision)
-	if c.IntegerValues && c.Precision != PrecisionInt8 {
-		return argError("integerValues", int(c.Precision), int(PrecisionInt8), "integerValues is set in class %v, class %v is needed", c.Precision, PrecisionInt8)
+	if err := c.ValuePrecision.check("valuePrecision"); err != nil {
+		return err
 	}
-	p.Integers = c.IntegerValues
+	if c.ValuePrecision != PrecisionFloat32 && c.Precision != PrecisionInt8 {
+		return argError("valuePrecision", int(c.Precision), int(PrecisionInt8), "valuePrecision is %v in class %v, class %v is needed", c.ValuePrecision, c.Precision, PrecisionInt8)
+	}
+	p.Values = kernel.Precision(c.ValuePrecision)
 	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
 		return argError("scale", 0, 0, "scale is %v, a finite number is needed", c.Scale)
 	} else if s != 0 && math.Abs(s) < minFactor {

@@ -75,8 +75,12 @@ func TestFeatureErrors(t *testing.T) {
 
 		{"precision", "qkv: precision is the unknown class Precision(3)", func(c *qkv.Call) { c.Precision = 3 }},
 		{"precision", "qkv: precision is the unknown class Precision(-1)", func(c *qkv.Call) { c.Precision = -1 }},
-		{"integerValues", "qkv: integerValues is set in class Float32, class Int8 is needed", func(c *qkv.Call) { c.IntegerValues = true }},
-		{"integerValues", "qkv: integerValues is set in class BFloat16, class Int8 is needed", func(c *qkv.Call) { c.IntegerValues, c.Precision = true, qkv.PrecisionBFloat16 }},
+		{"valuePrecision", "qkv: valuePrecision is Int8 in class Float32, class Int8 is needed", func(c *qkv.Call) { c.ValuePrecision = qkv.PrecisionInt8 }},
+		{"valuePrecision", "qkv: valuePrecision is BFloat16 in class Float32, class Int8 is needed", func(c *qkv.Call) { c.ValuePrecision = qkv.PrecisionBFloat16 }},
+		{"valuePrecision", "qkv: valuePrecision is BFloat16 in class BFloat16, class Int8 is needed", func(c *qkv.Call) {
+			c.ValuePrecision, c.Precision = qkv.PrecisionBFloat16, qkv.PrecisionBFloat16
+		}},
+		{"valuePrecision", "qkv: valuePrecision is the unknown class Precision(3)", func(c *qkv.Call) { c.ValuePrecision, c.Precision = 3, qkv.PrecisionInt8 }},
 		{"softcap", "qkv: softcap is -1, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = -1 }},
 		{"softcap", "qkv: softcap is +Inf, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = posInf }},
 		{"softcap", "qkv: softcap is -Inf, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = negInf }},

@@ -328,11 +328,12 @@ func TestEdgesAttention(t *testing.T) {
 			p.keep = pairsOf(r, pairs, false, func() bool { return r.IntN(3) > 0 })
 		}
 		keys, values := poolOf(keyType, p.k), poolOf(valueType, p.v)
-		integers := p.precision == qkv.PrecisionInt8 && r.IntN(2) == 0
+		if p.precision == qkv.PrecisionInt8 {
+			p.valuePrecision = drawn(r, attentionClasses...)
+		}
 		p.change = func(c *qkv.Call) {
 			c.K, c.KScale = keys.views()
 			c.V, c.VScale = values.views()
-			c.IntegerValues = integers
 		}
 		out, lse := p.run(t, newAttention(t, qkv.Config{Kernel: "generic", Workers: 1}))
 		for _, set := range p.sets() {
@@ -349,9 +350,8 @@ func TestEdgesAttention(t *testing.T) {
 			edge.change = func(c *qkv.Call) {
 				c.K, c.KScale = k.views()
 				c.V, c.VScale = v.views()
-				c.IntegerValues = integers
 			}
-			what := fmt.Sprintf("round %d, kernel %s, class %v, keys %v, values %v, integers %v, %+v", round, set, p.precision, keyType, valueType, integers, d)
+			what := fmt.Sprintf("round %d, kernel %s, class %v, keys %v, values %v in %v, %+v", round, set, p.precision, keyType, valueType, p.valuePrecision, d)
 			gotOut, gotLSE := edge.run(t, newAttention(t, qkv.Config{Kernel: set, Workers: 1 + r.IntN(3)}))
 			sameBits(t, what+", out", gotOut, out)
 			sameBits(t, what+", lse", gotLSE, lse)

@@ -71,6 +71,7 @@ func FuzzSameBits(f *testing.F) {
 			if p.keys = qkv.TypeInt8; r.IntN(2) == 0 {
 				p.values = qkv.TypeInt8
 			}
+			p.valuePrecision = drawn(r, attentionClasses...)
 		}
 		spell := func(x []float32, i int) {
 			// Half the values stay as they are, so that not every row is NaN.
@@ -191,7 +192,7 @@ func fuzzCall(t *testing.T, b []byte) {
 		full = [4]int{n, q[1], r.near(q[2]), r.near(kv[2])}
 	}
 	c.LensQ, c.LensKV = r.some(n), r.some(n)
-	c.Precision, c.IntegerValues = qkv.Precision(r.number()&3), r.number()&3 == 3
+	c.Precision, c.ValuePrecision = qkv.Precision(r.number()&3), qkv.Precision(r.number()&3)
 	c.Softcap, c.Scale = float32(r.number()), float32(r.number())
 	for _, x := range []*[]float32{&c.ALiBi, &c.Sinks} {
 		if r.flag() {

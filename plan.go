@@ -13,6 +13,7 @@ import (
 type Plan struct {
 	Kernel     string    // kernel set
 	Precision  Precision // numerical class
+	Values     Precision // that of weighted values, where Precision is PrecisionInt8
 	Path       string    // "prefill": queries in lanes; "decode": few queries; "prefill and decode": of each some sequences
 	Lanes      int       // queries of a lane group
 	Rows       int       // micro-tile rows of a full lane group of the set: keys, value dims
@@ -73,6 +74,7 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 	plan := Plan{
 		Kernel:      e.set.Name,
 		Precision:   Precision(p.Precision),
+		Values:      Precision(p.Values),
 		Path:        "prefill",
 		Lanes:       s.Lanes,
 		Rows:        e.set.Rows,
@@ -142,7 +144,9 @@ func classWhy(p *tile.Problem) string {
 		why = fmt.Sprintf("keys of type %v have no integers, and are multiplied as in class Float32", p.K.Elem)
 	}
 	switch {
-	case !p.Integers:
+	case p.Values == kernel.PrecisionFloat32:
+	case p.Values == kernel.PrecisionBFloat16:
+		why += "; weights and values are rounded to bfloat16"
 	case p.V.Elem.Integers():
 		why += "; values are multiplied as integers, by weights that are quantised in blocks of 32 keys"
 	default:
@@ -157,6 +161,9 @@ func (p Plan) String() string {
 	fmt.Fprintf(&b, "%s on %s", p.Path, p.Kernel)
 	if p.Precision != PrecisionFloat32 {
 		fmt.Fprintf(&b, " in class %v", p.Precision)
+	}
+	if p.Values != PrecisionFloat32 {
+		fmt.Fprintf(&b, " with values in %v", p.Values)
 	}
 	b.WriteString(": ")
 	if p.Items > 0 || p.Decode == 0 {

@@ -207,7 +207,7 @@ func (p *problem) newRow(b, h, i int) row {
 	score := func(j int) (x, e float64) {
 		key := p.k.index(s.batch, kh, s.k0+j, 0)
 		for d, q := range q {
-			y := q * p.multiplied(p.k.data[key+d*p.k.stride[3]])
+			y := q * multiplied(p.k.data[key+d*p.k.stride[3]], p.precision == qkv.PrecisionBFloat16)
 			x += y
 			e += 4 * u * math.Abs(y)
 		}
@@ -303,17 +303,20 @@ func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 			w = max(0, p.probMod.at(s.index, h, i, j, w))
 			e = e*p.probMod.slope + u*w
 		}
-		value := p.v.index(s.batch, kh, s.k0+j, 0)
+		value := rowOf(p.v, s.batch, kh, s.k0+j)
 		e += u * w * sums
-		if p.precision == qkv.PrecisionBFloat16 { // the weight is rounded, and relative to the largest
+		if p.roundsValues() { // the weight is rounded, and relative to the largest
 			e += 0x1p-8*w + 0x1p-56
 		}
-		if p.values != qkv.TypeFloat32 {
-			integers.add(r, j, w, e, int8Key(p.values, rowOf(p.v, s.batch, kh, s.k0+j)))
+		if p.valuePrecision == qkv.PrecisionInt8 && withIntegers(p.values) {
+			integers.add(r, j, w, e, int8Key(p.values, value))
 			continue
 		}
+		if p.values != qkv.TypeFloat32 {
+			value = stored(p.values, value)
+		}
 		for d := range r.out {
-			v := p.multiplied(p.v.data[value+d*p.v.stride[3]])
+			v := multiplied(value[d], p.roundsValues())
 			r.out[d] += w * v
 			r.outTol[d] += e * math.Abs(v)
 		}

@@ -50,7 +50,10 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 	if p.precision == qkv.PrecisionInt8 && withIntegers(keyType) {
 		p.k, p.keys = wide[0], keyType
 	}
-	if p.precision == qkv.PrecisionInt8 && withIntegers(valueType) && r.IntN(2) == 0 {
+	if p.precision == qkv.PrecisionInt8 {
+		p.valuePrecision = drawn(r, attentionClasses...)
+	}
+	if p.valuePrecision == qkv.PrecisionInt8 && withIntegers(valueType) {
 		p.v, p.values = wide[1], valueType
 	}
 	types := [2]qkv.ElemType{keyType, valueType}
@@ -180,7 +183,7 @@ func fuzzPut(which feature, shape, seed uint64) (p *problem, at place, name stri
 	}
 	p.precision = drawn(r, attentionClasses...)
 	p.change = p.put(r, at, keyType, valueType)
-	return p, at, fmt.Sprintf("class=%v,k=%v,v=%v,in=%v", p.precision, keyType, valueType, at)
+	return p, at, fmt.Sprintf("class=%v,values=%v,k=%v,v=%v,in=%v", p.precision, p.valuePrecision, keyType, valueType, at)
 }
 
 // checkPut compares p on every kernel set and some numbers of workers with p on tensors of

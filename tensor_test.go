@@ -138,9 +138,10 @@ type problem struct {
 	scores   *tensor
 	scoresAt qkv.Stage
 
-	precision qkv.Precision
-	keys      qkv.ElemType // type that keys are made
-	values    qkv.ElemType // type that values are made, which are multiplied as integers if it isn't float32
+	precision      qkv.Precision
+	valuePrecision qkv.Precision // in class Int8
+	keys           qkv.ElemType  // type that keys are made
+	values         qkv.ElemType  // type that values are made
 
 	change func(*qkv.Call)       // if not nil, makes another call of the same result
 	attend func(*qkv.Call) error // if not nil, computes the call
@@ -199,8 +200,8 @@ func newProblem(d dims, layout string, mask qkv.Mask, next func() float32) *prob
 
 func (p *problem) call() *qkv.Call {
 	c := &qkv.Call{
-		Precision: p.precision,
-		Q:         p.q.view(), K: p.k.view(), V: p.v.view(), Out: p.out.view(), LSE: p.lse,
+		Precision: p.precision, ValuePrecision: p.valuePrecision,
+		Q: p.q.view(), K: p.k.view(), V: p.v.view(), Out: p.out.view(), LSE: p.lse,
 		LensQ: p.lensQ, LensKV: p.lensKV, CuLensQ: p.cuQ, CuLensKV: p.cuKV,
 		Scale: p.scale, Softcap: p.softcap, ALiBi: p.alibi,
 		ScoreMod: p.scoreMod.callback(), Mask: p.mask, Sinks: p.sinks, ProbMod: p.probMod.callback(),
@@ -224,7 +225,6 @@ func (p *problem) call() *qkv.Call {
 	}
 	if p.values != qkv.TypeFloat32 {
 		c.V, c.VScale = poolOf(p.values, p.v).views()
-		c.IntegerValues = true
 	}
 	if p.change != nil {
 		p.change(c)

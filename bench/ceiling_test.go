@@ -101,8 +101,10 @@ func TestPeaks(t *testing.T) {
 		if k.Missing != 0 {
 			continue
 		}
-		if rate := NewMixedPeak(k.Set).Burst(2, time.Millisecond); !(rate > 0) || math.IsInf(rate, 0) {
-			t.Errorf("%s: mixed rate %v", k.Set.Name, rate)
+		for _, values := range []kernel.Precision{kernel.PrecisionFloat32, kernel.PrecisionBFloat16} {
+			if rate := NewMixedPeak(k.Set, kernel.PrecisionInt8, values).Burst(2, time.Millisecond); !(rate > 0) || math.IsInf(rate, 0) {
+				t.Errorf("%s: mixed rate %v with values in %v", k.Set.Name, rate, values)
+			}
 		}
 		if rate := NewPeak(k.Set).Burst(2, time.Millisecond); !(rate > 0) || math.IsInf(rate, 0) {
 			t.Errorf("%s: %g FLOP/s", k.Set.Name, rate)

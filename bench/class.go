@@ -39,27 +39,16 @@ func formatClass(c qkv.Precision) string {
 	return className(c)
 }
 
-// parseIntegers reads the int8 that has values multiplied as integers.
-func parseIntegers(text string) (bool, error) {
-	if text != className(qkv.PrecisionInt8) {
-		return false, fmt.Errorf("%q is not %s", text, className(qkv.PrecisionInt8))
-	}
-	return true, nil
-}
-
-func formatIntegers(on bool) string {
-	if !on {
-		return ""
-	}
-	return className(qkv.PrecisionInt8)
-}
-
-// inClass is what a path says of a class.
-func inClass(c qkv.Precision) string {
+// inClass is what a path says of a class, and of that of values.
+func inClass(c, values qkv.Precision) string {
 	if c == qkv.PrecisionFloat32 {
 		return ""
 	}
-	return ", class " + c.String()
+	text := ", class " + c.String()
+	if values != qkv.PrecisionFloat32 {
+		text += ", values " + values.String()
+	}
+	return text
 }
 
 // integers reports whether scores are products of integers.
@@ -67,39 +56,42 @@ func (s Shape) integers() bool { return s.Precision == qkv.PrecisionInt8 && s.KV
 
 // integerValues reports whether weighted values are products of integers.
 func (s Shape) integerValues() bool {
-	return s.Precision == qkv.PrecisionInt8 && s.IntegerValues && s.KV.V.Integers()
+	return s.Precision == qkv.PrecisionInt8 && s.ValuePrecision == qkv.PrecisionInt8 && s.KV.V.Integers()
 }
 
-// mixedPeak is the peak of as many operations of class Int8 as of Float32.
-const mixedPeak = "Int8 and Float32"
+// roundedValues reports whether weights and values are rounded to bfloat16.
+func (s Shape) roundedValues() bool {
+	return s.Precision == qkv.PrecisionBFloat16 || s.Precision == qkv.PrecisionInt8 && s.ValuePrecision == qkv.PrecisionBFloat16
+}
 
-// peakName is what the peak of a shape is called in a record. Half the operations of class Int8 are those of values,
-// in float32 unless these are multiplied as integers, too.
+// mixedPeak is the name of the peak of as many operations of one class as of another.
+func mixedPeak(a, b qkv.Precision) string { return a.String() + " and " + b.String() }
+
+// peakName is what the peak of a shape is called in a record. Half the operations are those of scores and half those
+// of values, which class Int8 may have of different classes.
 func (s Shape) peakName() string {
-	switch keys, values := s.integers(), s.integerValues(); {
+	keys, values := qkv.PrecisionFloat32, qkv.PrecisionFloat32
+	switch {
 	case s.Precision == qkv.PrecisionBFloat16:
-		return s.Precision.String()
-	case keys && values:
-		return qkv.PrecisionInt8.String()
-	case keys || values:
-		return mixedPeak
+		keys = qkv.PrecisionBFloat16
+	case s.integers():
+		keys = qkv.PrecisionInt8
 	}
-	return ""
-}
-
-// NewMixedPeak is the peak of as many operations of class Int8 as of class Float32, in turns.
-func NewMixedPeak(set *kernel.Set) *Peak {
-	ints, floats := set.PeakFLOPs, set.PeakInt8Ops // rounds
-	for a, b := ints, floats; ; a, b = b, a%b {
-		if b == 0 {
-			ints, floats = ints/a, floats/a
-			break
-		}
+	switch {
+	case s.roundedValues():
+		values = qkv.PrecisionBFloat16
+	case s.integerValues():
+		values = qkv.PrecisionInt8
 	}
-	return newPeak(func(rounds int) {
-		set.PeakInt8(rounds * ints)
-		set.Peak(rounds * floats)
-	}, ints*set.PeakInt8Ops+floats*set.PeakFLOPs)
+	switch {
+	case keys != values && keys == qkv.PrecisionFloat32:
+		return mixedPeak(values, keys)
+	case keys != values:
+		return mixedPeak(keys, values)
+	case keys == qkv.PrecisionFloat32:
+		return ""
+	}
+	return keys.String()
 }
 
 // addIntegerError adds to a row what quantising the weights, which sum to 1, may cost in blocks of 32 keys: half a step

@@ -121,7 +121,7 @@ func (o *Operands) Spoil() {
 func (o *Operands) Call() *qkv.Call {
 	s := o.Shape
 	c := &qkv.Call{
-		Precision: s.Precision, IntegerValues: s.IntegerValues,
+		Precision: s.Precision, ValuePrecision: s.ValuePrecision,
 		Q:       viewOf(o.Q, o.q, s.DimQK),
 		Out:     viewOf(o.Out, o.q, s.DimV),
 		LSE:     o.LSE,

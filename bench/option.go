@@ -35,7 +35,7 @@ var options = []option{
 	newOption("page", func(s *Shape) *int { return &s.KV.Page }, parseCount, formatCount),
 	newOption("cache", func(s *Shape) *CacheKind { return &s.KV.Cache }, parseCache, CacheKind.String),
 	newOption("class", func(s *Shape) *qkv.Precision { return &s.Precision }, ParseClass, formatClass),
-	newOption("values", func(s *Shape) *bool { return &s.IntegerValues }, parseIntegers, formatIntegers),
+	newOption("values", func(s *Shape) *qkv.Precision { return &s.ValuePrecision }, ParseClass, formatClass),
 	newOption("layout", func(s *Shape) *Layout { return &s.Layout }, parseLayout, Layout.String),
 }
 

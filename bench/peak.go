@@ -37,6 +37,22 @@ func NewPeakOf(set *kernel.Set, class kernel.Precision) *Peak {
 	return p
 }
 
+// NewMixedPeak is the peak of as many operations of one class as of another, in turns.
+func NewMixedPeak(set *kernel.Set, a, b kernel.Precision) *Peak {
+	p, q := NewPeakOf(set, a), NewPeakOf(set, b)
+	ofP, ofQ := q.ops, p.ops // rounds
+	for x, y := ofP, ofQ; ; x, y = y, x%y {
+		if y == 0 {
+			ofP, ofQ = ofP/x, ofQ/x
+			break
+		}
+	}
+	return newPeak(func(rounds int) {
+		p.run(rounds * ofP)
+		q.run(rounds * ofQ)
+	}, ofP*p.ops+ofQ*q.ops)
+}
+
 // newPeak finds the rounds of what has so many operations a round.
 func newPeak(run func(rounds int), ops int) *Peak {
 	p := &Peak{run: run, ops: ops, rounds: 1}

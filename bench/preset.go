@@ -275,6 +275,7 @@ func Presets() []Preset {
 				"h=32,sq=2048,d=128,class=bfloat16",
 				"h=32,sq=2048,d=128,kv=int8",
 				"h=32,sq=2048,d=128,kv=int8,class=int8",
+				"h=32,sq=2048,d=128,kv=int8,class=int8,values=bfloat16",
 				"h=32,sq=2048,d=128,kv=int8,class=int8,values=int8",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8,class=int8",

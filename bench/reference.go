@@ -3,8 +3,6 @@ package bench
 import (
 	"context"
 	"math"
-
-	"github.com/qkv-go/qkv"
 )
 
 // A ReferenceRow is one row of attention in float64, and how far from it a float32
@@ -96,7 +94,7 @@ func (o *Operands) reference(ctx context.Context, batch, head, query int) Refere
 
 	rho := float64(min(attended, 128)+blocks) * unit
 	rounds := 0.0 // of a weight and of a value
-	if s.Precision == qkv.PrecisionBFloat16 {
+	if s.roundedValues() {
 		rounds = 2.0 / (1 << 8)
 	}
 	sumError := rho

@@ -145,6 +145,8 @@ func TestCheck(t *testing.T) {
 			"h=4,hkv=2,sq=50,skv=200,d=16,mask=none@70,alibi=1",
 			"h=2,sq=50,skv=200,d=40,kv=int8,class=int8",
 			"h=2,sq=50,skv=200,d=40,kv=int8,class=int8,values=int8",
+			"h=2,sq=50,skv=200,d=40,kv=int8,class=int8,values=bfloat16",
+			"h=4,hkv=2,sq=1,skv=200,d=64,k=q8_0,class=int8,values=bfloat16",
 			"h=4,hkv=2,sq=1,skv=200,d=64,v=q4_1,sinks=1,class=int8,values=int8",
 			"h=2,sq=3,skv=200,d=64,k=q4_1,softcap=5,class=int8",
 			"h=2,sq=50,skv=200,d=16,class=bfloat16",

@@ -104,12 +104,14 @@ func (r *Runner) peakOf(w Work) *Peak {
 	p := r.peaks[run.Precision]
 	if p == nil {
 		p = NewPeak(r.set)
-		if run.Precision == mixedPeak {
-			p = NewMixedPeak(r.set)
-		}
 		for _, class := range kernel.Precisions() {
 			if run.Precision == class.String() {
 				p = NewPeakOf(r.set, class)
+			}
+			for _, other := range kernel.Precisions() {
+				if run.Precision == mixedPeak(qkv.Precision(class), qkv.Precision(other)) {
+					p = NewMixedPeak(r.set, class, other)
+				}
 			}
 		}
 		r.peaks[run.Precision] = p

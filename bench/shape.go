@@ -23,7 +23,7 @@ type Shape struct {
 	KV                    KV
 	Layout                Layout
 	Precision             qkv.Precision // numerical class
-	IntegerValues         bool          // class Int8 multiplies values as integers, too
+	ValuePrecision        qkv.Precision // of weighted values in class Int8
 }
 
 // maxBytes bounds the operands of a shape together, and so keeps Pairs from
@@ -58,7 +58,7 @@ const maxBytes = 32 << 30
 //	layout=bshd       the order of the axes in memory: bhsd, bshd, qkv (one tensor [batch, seq,
 //	                  heads + 2 KV heads, dim]) or bhds; bshd+16 has 16 elements behind each row
 //	class=int8        the numerical class: float32, int8 or bfloat16
-//	values=int8       in class int8, values are multiplied as integers, too
+//	values=int8       in class int8, that of weighted values: float32, int8 or bfloat16
 //
 // What is random in them is the same for each shape. ragged and padded need skv=sq, and have
 // neither kvlens nor prefill.
@@ -151,8 +151,8 @@ func (s Shape) check() error {
 	if d := max(s.DimQK, s.DimV); d > qkv.MaxDim {
 		return fmt.Errorf("head dim %d, at most %d is supported", d, qkv.MaxDim)
 	}
-	if s.IntegerValues && s.Precision != qkv.PrecisionInt8 {
-		return fmt.Errorf("values=int8 without class=int8")
+	if s.ValuePrecision != qkv.PrecisionFloat32 && s.Precision != qkv.PrecisionInt8 {
+		return fmt.Errorf("values=%s without class=int8", className(s.ValuePrecision))
 	}
 	if n := s.Mask.Prefix; n > s.SeqKV {
 		return fmt.Errorf("a prefix of %d keys, there are %d", n, s.SeqKV)

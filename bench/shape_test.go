@@ -60,7 +60,10 @@ func TestParseShape(t *testing.T) {
 		{"h=1,sq=9,d=1,kv=float16,cache=ring", nine(func(s *Shape) { s.KV = KV{K: kernel.Float16, V: kernel.Float16, Cache: Ring} })},
 		{"h=1,sq=9,d=1,class=bfloat16", nine(func(s *Shape) { s.Precision = qkv.PrecisionBFloat16 })},
 		{"h=1,sq=9,d=1,class=float32", nine(func(*Shape) {})},
-		{"h=1,sq=9,d=1,v=int8,class=int8,values=int8", nine(func(s *Shape) { s.KV.V, s.Precision, s.IntegerValues = kernel.Int8, qkv.PrecisionInt8, true })},
+		{"h=1,sq=9,d=1,v=int8,class=int8,values=int8", nine(func(s *Shape) {
+			s.KV.V, s.Precision, s.ValuePrecision = kernel.Int8, qkv.PrecisionInt8, qkv.PrecisionInt8
+		})},
+		{"h=1,sq=9,d=1,class=int8,values=bfloat16", nine(func(s *Shape) { s.Precision, s.ValuePrecision = qkv.PrecisionInt8, qkv.PrecisionBFloat16 })},
 		{"h=1,sq=9,d=1,k=int8,class=int8", nine(func(s *Shape) { s.KV.K, s.Precision = kernel.Int8, qkv.PrecisionInt8 })},
 		{"h=1,sq=9,d=1,v=int8", nine(func(s *Shape) { s.KV.V = kernel.Int8 })},
 		{"h=1,sq=9,d=1,k=float16,v=float16", nine(func(s *Shape) { s.KV = KV{K: kernel.Float16, V: kernel.Float16, Page: 0} })},
@@ -147,8 +150,9 @@ func TestParseShapeErrors(t *testing.T) {
 		{"h=8,sq=1073741824,d=1,cache=slots", "more than 32 GiB"},
 		{"h=8,sq=16,d=64,kv=fp16", `kv="fp16" is not float32, float16, bfloat16, int8, q8_0, e4m3, e5m2, q4_0 or q4_1`},
 		{"h=8,sq=16,d=64,k=", `k="" is not float32`},
-		{"h=8,sq=16,d=64,class=int8,values=int4", `values="int4" is not int8`},
 		{"h=8,sq=16,d=64,values=int8", "values=int8 without class=int8"},
+		{"h=8,sq=16,d=64,class=bfloat16,values=bfloat16", "values=bfloat16 without class=int8"},
+		{"h=8,sq=16,d=64,class=int8,values=int4", `values="int4" is not float32, int8 or bfloat16`},
 		{"h=8,sq=16,d=64,class=int4", `class="int4" is not float32, int8 or bfloat16`},
 		{"h=8,sq=16,d=64,kv=int8,v=int8", "kv and v exclude each other"},
 		{"h=8,sq=16,d=64,k=int8,kv=int8", "kv and k exclude each other"},

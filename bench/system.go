@@ -179,7 +179,7 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		timed := *call
 		timed.LSE = nil
 		p := Path{
-			Name:   plan.Path + inClass(plan.Precision),
+			Name:   plan.Path + inClass(plan.Precision, plan.Values),
 			Run:    func() error { return e.RunContext(ctx, &timed) },
 			Finish: func() error { return e.RunContext(ctx, call) },
 			Bind:   bind,

@@ -8,16 +8,24 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// Prefill of class BFloat16. Where the set has an instruction for pairs, and that is the faster way, scores are products
-// of pairs of dims and outputs those of pairs of keys: queries, keys, weights and values become pairs as they are
-// rounded, in the place of the numbers. Otherwise numbers are rounded, which the kernels of class Float32 multiply:
-// the bits are the same. Decoding multiplies numbers on every set.
+// Prefill of class BFloat16, and of class Int8 with values in bfloat16. Where the set has an instruction for pairs, and that
+// is the faster way, scores of class BFloat16 are products of pairs of dims, and outputs those of pairs of keys: queries, keys,
+// weights and values become pairs as they are rounded, in the place of the numbers. Otherwise numbers are rounded, which
+// the kernels of class Float32 multiply: the bits are the same. Decoding multiplies numbers on every set.
 
-// rounds reports whether queries, keys, weights and values are rounded to bfloat16 before they are multiplied.
+// rounds reports whether queries and keys are rounded to bfloat16 before they are multiplied.
 func (p *Problem) rounds() bool { return p.Precision == kernel.PrecisionBFloat16 }
 
-// pairsOf reports whether prefill of p multiplies pairs.
-func (e *Engine) pairsOf(p *Problem) bool { return p.rounds() && e.pairs() }
+// roundsValues reports whether weights and values are: in class BFloat16, and in class Int8 if asked for.
+func (p *Problem) roundsValues() bool {
+	return p.rounds() || p.Precision == kernel.PrecisionInt8 && p.Values == kernel.PrecisionBFloat16
+}
+
+// pairsKeys reports whether prefill of p multiplies pairs of dims of queries and keys.
+func (e *Engine) pairsKeys(p *Problem) bool { return p.rounds() && e.pairs() }
+
+// pairsValues reports whether prefill of p multiplies pairs of weights and of values.
+func (e *Engine) pairsValues(p *Problem) bool { return p.roundsValues() && e.pairs() }
 
 // A pairing is what a copy of a key block has pairs of.
 type pairing int

@@ -41,7 +41,8 @@ const (
 type copying struct {
 	k, v       form
 	kWhy, vWhy reason
-	pairs      bool // in pairs, of class BFloat16
+	kPairs     bool // in pairs of dims, of class BFloat16
+	vPairs     bool // values and weights in pairs of keys, of bfloat16
 }
 
 // A reason is the text of one, which may have a place for a number.
@@ -66,7 +67,7 @@ func (s *Schedule) ValuesWhy() string { return s.copying.vWhy.String() }
 // copying decides how items of so many query rows get keys and values: a copy is made once for
 // all rows of the item, and is read by each of its lane groups. More rows never copy less.
 func (e *Engine) copying(p *Problem, rows int) copying {
-	c := copying{pairs: e.pairsOf(p)}
+	c := copying{kPairs: e.pairsKeys(p), vPairs: e.pairsValues(p)}
 	const fits = 3 // copies in the second-level cache
 	set, k, v := e.set, &p.K, &p.V
 	room := func(dim int) bool { return fits*4*copySize(dim) <= e.caches.L2 }
@@ -75,7 +76,7 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	switch {
 	case p.integers():
 		c.k, c.kWhy = asBlocks, reason{text: "copied, as integers"}
-	case c.pairs:
+	case c.kPairs:
 		c.k, c.kWhy = asRows, reason{text: "copied, rounded to bfloat16, in pairs of dims"}
 	case p.rounds():
 		c.k, c.kWhy = asRows, reason{text: "copied, rounded to bfloat16"}
@@ -93,7 +94,7 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 
 	c.vWhy = reason{text: "read where they are"}
 	step := v.step()
-	if p.rounds() {
+	if p.roundsValues() {
 		c.v, c.vWhy, step = asRows, reason{text: "copied, rounded to bfloat16"}, 4*p.DimV
 	} else if p.integerValues() {
 		c.v, c.vWhy = asBlocks, reason{text: "copied and transposed, as integers"}
@@ -202,8 +203,11 @@ func (b *keyBlock) openCopies(at *cursor, laneGroups []laneGroup) {
 	}
 	b.k.form, b.v.form = c.k, c.v
 	b.k.pairs, b.v.pairs = unpaired, unpaired
-	if at.sched.copying.pairs {
-		b.k.pairs, b.v.pairs = dimPairs, keyPairs
+	if at.sched.copying.kPairs {
+		b.k.pairs = dimPairs
+	}
+	if at.sched.copying.vPairs {
+		b.v.pairs = keyPairs
 	}
 }
 

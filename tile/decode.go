@@ -163,7 +163,7 @@ func (w *workspace) decodeBlock(at *cursor, laneGroups []laneGroup) {
 		w.block.s, w.block.softmaxArgs.Alpha = d.block[i].scores, d.block[i].alpha
 		w.block.softmax(at, g, &c, g.sum)
 		d.block[i].mode = g.mode(w.block.softmaxArgs.Moved)
-		if p.rounds() {
+		if p.roundsValues() {
 			w.kv.rounder.weights(at.engine.set, &w.block, g, &c)
 		}
 	}
@@ -381,14 +381,14 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	switch {
 	case p.integers():
 		k.near = e.tuning.Near
-	case e.oneStream(p, &p.K, false):
+	case !p.rounds() && e.oneStream(&p.K, false):
 		k = p.K.inStream(p.DimQK)
 	}
 	switch {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
 		v.near = e.tuning.Near
-	case e.oneStream(p, &p.V, e.set.AnyValues):
+	case !p.roundsValues() && e.oneStream(&p.V, e.set.AnyValues):
 		v = p.V.inStream(p.DimV)
 		if e.wide() {
 			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones
@@ -402,8 +402,8 @@ func (e *Engine) wide() bool { return 4*e.set.Vec == line }
 
 // oneStream reports whether rows that follow each other are read as one stream: on CPUs that get the most of memory by
 // that, where kernels ask for one row behind the other. On AVX-512 they ask for float32 otherwise.
-func (e *Engine) oneStream(p *Problem, t *KV, anyElem bool) bool {
-	return e.tuning.Near && (anyElem || t.Elem.Direct()) && !p.rounds() && !(e.wide() && t.Elem == kernel.Float32)
+func (e *Engine) oneStream(t *KV, anyElem bool) bool {
+	return e.tuning.Near && (anyElem || t.Elem.Direct()) && !(e.wide() && t.Elem == kernel.Float32)
 }
 
 // inTurn is the order of rows that lie among those of other KV heads.

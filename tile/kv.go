@@ -30,7 +30,7 @@ func (t *KV) step() int { return max(t.Stride[2], -t.Stride[2]) }
 func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 
 // direct reports whether decoding reads keys and values as they are.
-func (p *Problem) direct() bool { return p.K.Elem.Direct() && p.V.Elem.Direct() && !p.rounds() }
+func (p *Problem) direct() bool { return p.K.Elem.Direct() && p.V.Elem.Direct() && !p.roundsValues() }
 
 // place returns where a key of a sequence is in K and V: the index on their batch axis and
 // the token there, and how many keys from it on follow each other, up to two blocks.

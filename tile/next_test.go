@@ -26,7 +26,10 @@ func TestInt8Asks(t *testing.T) {
 		p := Problem{
 			Batch: 1, Heads: heads, KVHeads: kvHeads, SeqQ: 1, SeqKV: keys, TokensQ: 1, TokensKV: keys,
 			DimQK: dim, DimV: c.dimV, Scale: 1, Mask: Mask{Left: Unbounded, Right: Unbounded},
-			K: operand(dim), V: operand(c.dimV), LensKV: []int{keys}, Precision: kernel.PrecisionInt8, Integers: values,
+			K: operand(dim), V: operand(c.dimV), LensKV: []int{keys}, Precision: kernel.PrecisionInt8,
+		}
+		if values {
+			p.Values = kernel.PrecisionInt8
 		}
 		q, out := make([]float32, heads*dim), make([]float32, heads*c.dimV)
 		p.Q = Operand{unsafe.Pointer(&q[0]), [4]int{0, dim, dim, 1}}

@@ -21,14 +21,14 @@ type planKey struct {
 	dimQK, dimV           int
 	k, v                  planRows
 	precision             kernel.Precision
-	integers              bool
+	values                kernel.Precision
 	left, right, offset   int64
 	bottomRight, behind   bool
 	prefix                int
 	ring                  bool
 	dense, modifies       bool
 	decodable             bool
-	pairs                 bool // of class BFloat16
+	pairs                 bool // of bfloat16
 }
 
 // A planRows is what a division goes by of keys or values.
@@ -47,7 +47,7 @@ func (p *Problem) planKey(workers int) planKey {
 	rows := func(t *KV) planRows { return planRows{t.Elem, t.Stride, t.Scale.Stride} }
 	return planKey{
 		workers: workers, batch: p.Batch, heads: p.Heads, kvHeads: p.KVHeads, dimQK: p.DimQK, dimV: p.DimV,
-		k: rows(&p.K), v: rows(&p.V), precision: p.Precision, integers: p.Integers,
+		k: rows(&p.K), v: rows(&p.V), precision: p.Precision, values: p.Values,
 		left: m.Left, right: m.Right, offset: m.Offset, bottomRight: m.BottomRight, behind: m.Behind,
 		prefix: m.Prefix, ring: p.Ring, dense: m.dense(), modifies: p.modifies(),
 		decodable: p.ProbMod == nil && p.Record.Base == nil,
@@ -59,7 +59,7 @@ func (e *Engine) divide(p *Problem, workers int, d *decoding) (Schedule, *decodi
 	plan, key := p.Plan, planKey{}
 	if plan != nil {
 		key = p.planKey(workers)
-		key.pairs = key.workers > 0 && e.pairsOf(p)
+		key.pairs = key.workers > 0 && e.pairsValues(p)
 	}
 	switch {
 	case key.workers == 0:

@@ -141,9 +141,9 @@ func (w *workspace) prefillBlock(at *cursor, g *laneGroup, pass pass) {
 		mode = g.mode(false)
 	}
 	at.engine.phase(phaseAccumulate)
-	if at.sched.copying.pairs {
+	if at.sched.copying.vPairs {
 		w.prefiller.firstPair = w.kv.rounder.pairWeights(at.engine.set, &w.block, g, &c)
-	} else if p.rounds() {
+	} else if p.roundsValues() {
 		w.kv.rounder.weights(at.engine.set, &w.block, g, &c)
 	}
 	if p.integerValues() {
@@ -196,7 +196,7 @@ func (w *workspace) pack(at *cursor, g *laneGroup) {
 	switch {
 	case at.problem.integers():
 		w.int8.pack(at, g)
-	case at.sched.copying.pairs:
+	case at.sched.copying.kPairs:
 		w.kv.rounder.pair(at.engine.set, kernel.PairDown, g.q, at.problem.DimQK, g.lanes, g.lanes)
 	case at.problem.rounds():
 		w.kv.rounder.round(at.engine.set, g.q, at.problem.DimQK*g.lanes)
@@ -217,7 +217,7 @@ func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 	a := &w.prefiller.scoresArgs
 	var k unsafe.Pointer
 	k, a.KeyStride, a.DimStride = w.kv.keys(at)
-	if a.Dim = p.DimQK; at.sched.copying.pairs {
+	if a.Dim = p.DimQK; at.sched.copying.kPairs {
 		a.Dim = (p.DimQK + 1) / 2
 	}
 	a.Q = ptr.At(g.q, first)
@@ -226,7 +226,7 @@ func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 	a.S = lane(w.block.s, lo, g.lanes, first)
 	a.Keys = hi - lo
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows, a.Dim)
-	if at.sched.copying.pairs {
+	if at.sched.copying.kPairs {
 		set.ScoresPairs(a)
 	} else {
 		set.Scores(a)
@@ -244,7 +244,7 @@ func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end i
 	a := &w.prefiller.accumulateArgs
 	from, row := keys.from, keys.from // of values and of weights
 	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
-	if at.sched.copying.pairs {
+	if at.sched.copying.vPairs {
 		// Pairs with a key that is none of these are not taken whole.
 		base := w.prefiller.firstPair
 		from, row = from/2, base+(from-base)/2
@@ -262,7 +262,7 @@ func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end i
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows, a.Keys)
-	if at.sched.copying.pairs {
+	if at.sched.copying.vPairs {
 		set.AccumulatePairs(a)
 	} else {
 		set.Accumulate(a)

@@ -54,7 +54,7 @@ type Problem struct {
 	Lost       []int // [Batch], or nil: keys of a ring before it are lost, besides those that LensKV tells
 
 	Precision   kernel.Precision // of scores and of weighted values
-	Integers    bool             // of class Int8, weighted values are products of integers, too
+	Values      kernel.Precision // of class Int8, that of weighted values
 	Scale       float32
 	Softcap     float32   // 0 if there is none
 	ALiBi       []float32 // [Heads], or nil

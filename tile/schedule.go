@@ -199,7 +199,7 @@ func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 		return n, asTuned
 	}
 	packed := 4 * p.DimQK // bytes of a lane
-	if e.pairsOf(p) {
+	if e.pairsKeys(p) {
 		packed = 4 * ((p.DimQK + 1) / 2)
 	}
 	if n := lanes / 4 * 3; n%e.set.Vec == 0 && lanes*packed >= e.caches.L1 && n*packed < e.caches.L1 {

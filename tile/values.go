@@ -10,7 +10,7 @@ import (
 // integerValues reports whether weighted values are products of class Int8: of types of values that have no
 // integers they are those of class Float32.
 func (p *Problem) integerValues() bool {
-	return p.Integers && p.Precision == kernel.PrecisionInt8 && p.V.Elem.Integers()
+	return p.Values == kernel.PrecisionInt8 && p.Precision == kernel.PrecisionInt8 && p.V.Elem.Integers()
 }
 
 // A weigher is what a worker needs for weighted values of class Int8: a panel of the weights of a key block, for each

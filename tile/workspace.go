@@ -106,7 +106,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		w.weigher.reserve(p, lanes, take)
 	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
-	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.rounds()
+	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.roundsValues()
 	w.kv.k.forgetOffsets()
 	w.kv.v.forgetOffsets()
 	w.kv.v.twin = &w.kv.k

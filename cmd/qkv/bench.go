@@ -68,7 +68,7 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
   page=16          keys and values in pages of 16 tokens, shuffled
   cache=slots      keys and values in slots of a cache; ring: in one that has gone round
   class=int8       the numerical class: float32, int8 or bfloat16
-  values=int8      in class int8, values are multiplied as integers, too
+  values=int8      in class int8, that of weighted values: float32, int8 or bfloat16
   layout=bshd      the order of axes in memory: bhsd (batch, heads, seq, dim), bshd, qkv (one
                    tensor of all three, token by token) or bhds; bshd+16 has 16 elements
                    behind each row`

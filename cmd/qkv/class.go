@@ -12,9 +12,8 @@ import (
 // classFlags are the flags of qkv run and qkv view that say how numbers are rounded: in keys and values, and before
 // they are multiplied.
 type classFlags struct {
-	class         qkv.Precision
+	class, values qkv.Precision // values is that of weighted values in class Int8
 	kv            kernel.Elem
-	integerValues bool
 }
 
 func (c *classFlags) register(f *flag.FlagSet) {
@@ -32,13 +31,16 @@ func (c *classFlags) register(f *flag.FlagSet) {
 // registerValues is for what multiplies by values, too.
 func (c *classFlags) registerValues(f *flag.FlagSet) {
 	c.register(f)
-	f.BoolVar(&c.integerValues, "integer-values", false, "with -class int8, multiply values as integers, too")
+	f.Func("values", "with -class int8, weight values in the numerical `CLASS` "+bench.ClassNames()+"; int8 multiplies those of -kv\n"+bench.ElemNames("and", kernel.Elem.Integers)+" as integers", func(s string) (err error) {
+		c.values, err = bench.ParseClass(s)
+		return err
+	})
 }
 
 // check checks the flags beside each other.
 func (c *classFlags) check() error {
-	if c.integerValues && c.class != qkv.PrecisionInt8 {
-		return badUsage("-integer-values goes with -class int8")
+	if c.values != qkv.PrecisionFloat32 && c.class != qkv.PrecisionInt8 {
+		return badUsage("-values goes with -class int8")
 	}
 	return nil
 }

@@ -114,8 +114,11 @@ func TestClasses(t *testing.T) {
 		{nil, false, func(*qkv.Call) {}},
 		{[]string{"-class", "bfloat16"}, false, func(c *qkv.Call) { c.Precision = qkv.PrecisionBFloat16 }},
 		{[]string{"-class", "int8", "-kv", "q8_0"}, false, func(c *qkv.Call) { c.Precision, c.K, c.V = qkv.PrecisionInt8, keys, values }},
-		{[]string{"-class", "int8", "-kv", "q8_0", "-integer-values"}, true, func(c *qkv.Call) {
-			c.Precision, c.K, c.V, c.IntegerValues = qkv.PrecisionInt8, keys, values, true
+		{[]string{"-class", "int8", "-kv", "q8_0", "-values", "int8"}, true, func(c *qkv.Call) {
+			c.Precision, c.K, c.V, c.ValuePrecision = qkv.PrecisionInt8, keys, values, qkv.PrecisionInt8
+		}},
+		{[]string{"-class", "int8", "-kv", "q8_0", "-values", "bfloat16"}, true, func(c *qkv.Call) {
+			c.Precision, c.K, c.V, c.ValuePrecision = qkv.PrecisionInt8, keys, values, qkv.PrecisionBFloat16
 		}},
 	} {
 		want := waves(batch, heads, seqQ, dim)

@@ -115,7 +115,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return err
 	}
 
-	c := qkv.Call{Precision: r.class.class, IntegerValues: r.class.integerValues}
+	c := qkv.Call{Precision: r.class.class, ValuePrecision: r.class.values}
 	if c.Mask, err = r.mask.read(); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ type options struct {
 	context, draft    int
 	class             qkv.Precision
 	inPlace, compare  bool
-	integerValues     bool
+	values            qkv.Precision // of weighted values in class Int8
 	hadamard          bool
 	keyMean           string
 	profile           string
@@ -140,7 +140,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.BoolVar(&o.hadamard, "hadamard", false, "multiply keys and values of a file's model by a Hadamard matrix, before the cache keeps them")
 	f.StringVar(&o.keyMean, "key-mean", "", "subtract the mean of the keys of the text in `file` from all keys of a file's model")
 	named(f, "class", "class", "of the products by the matrices of a file, and of the attention", classNames, &o.class)
-	f.BoolVar(&o.integerValues, "integer-values", false, "with -class int8, multiply values as integers, too, of a cache in a type that has them")
+	named(f, "values", "class", "of weighted values, with -class int8", classNames, &o.values)
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -195,8 +195,8 @@ func (o *options) check() error {
 		return errors.New("-draft goes with -prompt")
 	case o.compare && o.perplexity == "":
 		return errors.New("-compare goes with -perplexity")
-	case o.integerValues && o.class != qkv.PrecisionInt8:
-		return errors.New("-integer-values goes with -class int8")
+	case o.values != qkv.PrecisionFloat32 && o.class != qkv.PrecisionInt8:
+		return errors.New("-values goes with -class int8")
 	}
 	s := &o.sampler
 	for _, x := range []struct {

@@ -45,7 +45,7 @@ func newPromptCache(o options, m *file) (*promptCache, error) {
 	const part = 1 << 20
 	h, size := sha256.New(), info.Size()
 	long := m.Rotary.Scaling.Type == qkv.ScalingLongRoPE && m.Context > m.Rotary.Scaling.OriginalMaxPositions
-	fmt.Fprintln(h, size, o.class, o.kv, o.hadamard, o.integerValues, long)
+	fmt.Fprintln(h, size, o.class, o.kv, o.hadamard, o.values, long)
 	for _, at := range []int64{0, max(0, size-part)} {
 		if _, err := io.Copy(h, io.NewSectionReader(f, at, part)); err != nil {
 			return nil, err
@@ -78,7 +78,7 @@ func (c *promptCache) open() (tokens int, r *os.File, err error) {
 	case err != nil || head.Magic != c.head.Magic:
 		err = fmt.Errorf("%s is no file of -prompt-cache", c.path)
 	case head.Of != c.head.Of:
-		err = fmt.Errorf("%s is of another model, or of other options: -class, -kv, -hadamard, -key-mean, -integer-values, -context", c.path)
+		err = fmt.Errorf("%s is of another model, or of other options: -class, -kv, -hadamard, -key-mean, -values, -context", c.path)
 	case int64(head.Tokens) > int64(c.context): // before the cache has room for them
 		err = fmt.Errorf("%s says %d tokens, the model reads %d", c.path, head.Tokens, c.context)
 	}

@@ -61,7 +61,7 @@ func open(o options) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.IntegerValues = o.integerValues
+	w.ValuePrecision = o.values
 	m := &file{tokenizer: t, close: f.Close}
 	if m.Model, err = model.NewOf(e, w, o.class, !o.inPlace); err == nil && o.compare {
 		m.plain, err = model.NewOf(e, w, qkv.PrecisionFloat32, !o.inPlace)

@@ -36,11 +36,11 @@ type Options struct {
 	QKNorm     bool           // the heads of Q and K are normalised (Qwen 3, Gemma 3)
 	PostNorm   bool           // what attention and the MLP return is normalised as well (Gemma 2 and 3)
 
-	EmbeddingScale float32 // what embeddings are multiplied by (Gemma); 0 means 1
-	QueryScale     float32 // what scores are multiplied by; 0 means 1/sqrt(dim)
-	Softcap        float32 // of scores (Gemma 2); 0 means none
-	IntegerValues  bool    // attention of class Int8 multiplies values as integers, too
-	LogitCap       float32 // that of logits
+	EmbeddingScale float32       // what embeddings are multiplied by (Gemma); 0 means 1
+	QueryScale     float32       // what scores are multiplied by; 0 means 1/sqrt(dim)
+	Softcap        float32       // of scores (Gemma 2); 0 means none
+	ValuePrecision qkv.Precision // of weighted values where attention is of class Int8
+	LogitCap       float32       // that of logits
 
 	// Rotary is the rotary embedding, without its Dim and MaxPositions, which are the model's, and
 	// LocalRotary that of layers with a window. HalfSplit has it pair elements i and i + dim/2, as in files of

@@ -91,6 +91,10 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 		local = rotary(w.LocalRotary)
 	}
 	m.out = linear(w.Out)
+	values := qkv.PrecisionFloat32
+	if class == qkv.PrecisionInt8 {
+		values = w.ValuePrecision
+	}
 	for i := range w.Blocks {
 		b := &w.Blocks[i]
 		cfg := qkv.LayerConfig{
@@ -101,7 +105,7 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 			Out: qkv.Linear{W: b.O.T(), Bias: b.OBias},
 			Attention: qkv.Call{
 				Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap, Sinks: b.Sinks, Precision: class,
-				IntegerValues: w.IntegerValues && class == qkv.PrecisionInt8,
+				ValuePrecision: values,
 			},
 		}
 		if w.local(i) { // the window is the cache's
