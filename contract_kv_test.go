@@ -55,9 +55,9 @@ func (p *pool) setScale(b, h, t int, scale float32) {
 
 // testUnusedTokens poisons tokens of pages behind the last key of a sequence, and a page that
 // no sequence has.
-func testUnusedTokens(t *testing.T, a *qkv.Engine) {
+func testUnusedTokens(t *testing.T, a *subject) {
 	table := []int32{3, 0, 1}
-	for _, typ := range elemTypes {
+	for _, typ := range a.elemTypes() {
 		for _, queries := range fewAndMany {
 			for _, poison := range poisons {
 				p := kvProblem(queries, bottomRight)
@@ -87,15 +87,15 @@ func testUnusedTokens(t *testing.T, a *qkv.Engine) {
 
 // testOverwritten poisons a token before a ring overwrites it, and one that lies in the place
 // of an overwritten one and that no query attends.
-func testOverwritten(t *testing.T, a *qkv.Engine) {
-	for _, typ := range elemTypes {
+func testOverwritten(t *testing.T, a *subject) {
+	for _, typ := range a.elemTypes() {
 		for _, queries := range fewAndMany {
 			for _, poison := range poisons {
 				p := kvProblem(queries, bottomRight)
 				poisoned := false
 				p.attend = func(c *qkv.Call) error {
 					ring := newCache(t, cacheShape{2, 64, 64, typ, typ}.ring(1, 8, 6, 2, 1))
-					step, sequence := newStep(t, a, ring), ring.NewSequence()
+					step, sequence := newStep(t, a.Engine, ring), ring.NewSequence()
 					r := rand.New(rand.NewPCG(3, 4))
 					for token := range 20 {
 						row := draw(2*64, func() float32 { return float32(r.NormFloat64()) })
@@ -143,7 +143,7 @@ func scaled(typ qkv.ElemType, queries int, mask qkv.Mask) (p *problem, k, v *poo
 var scaledTypes = []qkv.ElemType{qkv.TypeInt8, qkv.TypeQ8_0, qkv.TypeQ4_0, qkv.TypeQ4_1}
 
 // testUnattendedScale poisons scales of keys that no query attends.
-func testUnattendedScale(t *testing.T, a *qkv.Engine) {
+func testUnattendedScale(t *testing.T, a *subject) {
 	for _, typ := range scaledTypes {
 		for _, queries := range fewAndMany {
 			for _, poison := range poisons {
@@ -163,7 +163,7 @@ func testUnattendedScale(t *testing.T, a *qkv.Engine) {
 
 // testScale makes the scale of a key or value of the second KV head NaN, and compares which
 // outputs and log-sum-exps are NaN with what is wanted of a dim, if the row attends it.
-func testScale(t *testing.T, a *qkv.Engine, value bool, wantOut func(typ qkv.ElemType, d int) bool, wantLSE bool) {
+func testScale(t *testing.T, a *subject, value bool, wantOut func(typ qkv.ElemType, d int) bool, wantLSE bool) {
 	for _, typ := range scaledTypes {
 		for _, queries := range fewAndMany {
 			p, k, v := scaled(typ, queries, bottomRight)
@@ -173,7 +173,8 @@ func testScale(t *testing.T, a *qkv.Engine, value bool, wantOut func(typ qkv.Ele
 			} else {
 				k.setScale(0, 1, token, nan)
 			}
-			out, lse := p.run(t, a)
+			a.prepare(p)
+			out, lse := p.run(t, a.Engine)
 			for h := range 4 {
 				for i := range queries {
 					row := h*queries + i
@@ -195,11 +196,12 @@ func testScale(t *testing.T, a *qkv.Engine, value bool, wantOut func(typ qkv.Ele
 
 // testRecordOverwritten compares what is recorded of keys that a ring has overwritten: key 0
 // lies where key 16 does.
-func testRecordOverwritten(t *testing.T, a *qkv.Engine) {
+func testRecordOverwritten(t *testing.T, a *subject) {
 	p := kvProblem(3, bottomRight)
 	k, v := pools(qkv.TypeFloat32, [4]int{1, 2, 16, 64})
 	scores := make([]float32, 4*3*18)
 	for stage := qkv.StageScaled; stage <= qkv.StageProbs; stage++ {
+		a.prepare(p)
 		c := p.call()
 		c.K, c.KScale = k.views()
 		c.V, c.VScale = v.views()
