@@ -280,6 +280,65 @@ func TestInt8AttentionError(t *testing.T) {
 	}
 }
 
+// TestBFloat16AttentionError: scores, log-sum-exps and outputs of class BFloat16 are off from those of operands that are
+// not rounded by what rounding queries, keys, weights and values costs, and by roundings of float32: by few queries,
+// which are decoded, and many.
+func TestBFloat16AttentionError(t *testing.T) {
+	const keys, dim, dimV = 300, 96, 8
+	for _, queries := range []int{1, 70} {
+		p := newProblem(dims{1, 2, 1, queries, keys, dim, dimV}, "bhsd", bottomRight, normal(uint64(queries)))
+		p.precision = qkv.PrecisionBFloat16
+		p.scores = newTensor("bhsd", 1, 2, queries, keys, nil)
+		p.run(t, newAttention(t, qkv.Config{}))
+		scale := 1 / math.Sqrt(dim)
+		s := p.sequence(0)
+		var worst [3]float64 // of scores, log-sum-exps and outputs
+		check := func(i int, what string, h, q int, got, want, bound float64) {
+			t.Helper()
+			off := math.Abs(got - want)
+			if worst[i] = max(worst[i], off/bound); !(off <= bound) {
+				t.Fatalf("%s of head %d, query %d is off by %g, at most %g is right", what, h, q, off, bound)
+			}
+		}
+		for h := range 2 {
+			for q := range queries {
+				x, e := make([]float64, keys), make([]float64, keys)
+				top := math.Inf(-1)
+				for j := range keys {
+					for d := range dim {
+						y := scale * float64(p.q.at(0, h, q, d)) * float64(p.k.at(0, 0, j, d))
+						x[j] += y
+						e[j] += (0x1p-7 + 0x1p-16 + 4*u) * math.Abs(y)
+					}
+					check(0, "a score", h, q, float64(p.scores.at(0, h, q, j)), x[j], e[j])
+					if p.masked(&s, h, q, j) {
+						x[j] = math.Inf(-1)
+					}
+					top = max(top, x[j])
+				}
+				sum, most := 0.0, 0.0
+				for j, x := range x {
+					sum += math.Exp(x - top)
+					most += math.Exp(x - top + e[j])
+				}
+				common := math.Log(most / sum)
+				const rounded = 64 * u // exp2, sums in blocks and what else is rounded to float32
+				check(1, "log-sum-exp", h, q, float64(p.lse[p.lseIndex(&s, h, q)]), top+math.Log(sum), common+rounded)
+				for d := range dimV {
+					want, bound := 0.0, 0.0
+					for j, x := range x {
+						w, v := math.Exp(x-top)/sum, float64(p.v.at(0, 0, j, d))
+						want += w * v
+						bound += (w*(math.Exp(e[j]+common+rounded)*(1+0x1p-8)*(1+0x1p-8)-1) + 0x1p-56/sum) * math.Abs(v)
+					}
+					check(2, "an output", h, q, float64(p.out.at(0, h, q, d)), want, bound)
+				}
+			}
+		}
+		t.Logf("%d queries: largest error %.2g of the bound of scores, %.2g of log-sum-exps, %.2g of outputs", queries, worst[0], worst[1], worst[2])
+	}
+}
+
 // TestAttentionClassesNotFinite: a NaN or an infinity in a query makes its row NaN and no other. A scale of a key
 // that is NaN does so with rows that attend the key.
 func TestAttentionClassesNotFinite(t *testing.T) {
