@@ -49,14 +49,14 @@ type CacheLayer struct {
 
 	// HadamardK and HadamardV have keys, and values, kept multiplied by a Hadamard matrix, see
 	// [Engine.Hadamard], of the largest power of two that divides the dim: a large element is spread over
-	// its row, of which types of few bits lose less then. A [Step] multiplies queries, and outputs, as well,
+	// its row, and types of few bits lose less of such a row. A [Step] multiplies queries, and outputs, as well,
 	// so that results are the same but for rounding.
 	HadamardK, HadamardV bool
 
 	// KeyMean [KVHeads*DimQK], if not nil, is subtracted from each key before it is kept (SageAttention; Zhang et
 	// al., 2024): what all keys have in common takes no bits of a type then. It is, for example, the mean of the
-	// keys of some text. The softmax does not see it, and a log-sum-exp is corrected. A call has neither a
-	// Softcap nor Sinks, a ScoreMod or Scores of a stage before the probabilities then. NewCache copies it.
+	// keys of some text. The softmax does not see it, and a log-sum-exp is corrected. A call of such a
+	// layer has no Softcap, no Sinks, no ScoreMod, and Scores of StageProbs alone. NewCache copies it.
 	KeyMean []float32
 
 	// Window, if not 0, is how many of the last keys a query attends, its own among them. Every query

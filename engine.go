@@ -50,8 +50,8 @@ type Config struct {
 //
 // It keeps workspaces between calls, so that calls allocate nothing in steady state. Workspaces grow
 // with the head dims, the inner dimension of products up to a bound, the number of calls at one time,
-// and the logarithm of the longest sequence; those of products of class Int8 with X, of which they hold the
-// integers.
+// and the logarithm of the longest sequence. Those of products of class Int8 hold the integers of X, and
+// grow with it.
 type Engine struct {
 	set     *kernel.Set
 	why     string

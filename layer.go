@@ -126,7 +126,7 @@ func (l *Layer) Bytes() int {
 }
 
 // NewLayer returns a Layer, for use on e. It keeps the biases, the weights of the norms, and
-// the others if they are read in place. The error is an [*ArgError], or a [*MemoryError] for more
+// the other weights if they are read in place. The error is an [*ArgError], or a [*MemoryError] for more
 // memory than there is.
 func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	if err := e.ready(); err != nil {

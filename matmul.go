@@ -57,8 +57,8 @@ type Product struct {
 }
 
 // MatMul computes a product, or several of the same X as one: the same elements of the same memory. The
-// columns of all are divided among the workers together, and an item of the work reads its rows of X for
-// columns of several. W may differ in type and width. For example, queries and keys:
+// columns of all are divided among the workers together, and a work item reads its rows of X once for
+// columns of several products. W may differ in type and width. For example, queries and keys:
 //
 //	err := e.MatMul(
 //		&qkv.Product{X: x, W: wq, Y: q},

@@ -14,8 +14,8 @@ type Partial struct {
 	LSE []float32 // contiguous [batch, heads, seqQ]
 }
 
-// Merge makes of attentions of the same queries over disjoint sets of keys the attention
-// over all of them: with weights w_i = exp(LSE_i - max LSE),
+// Merge combines attentions of the same queries over disjoint sets of keys into the attention
+// over all of these: with weights w_i = exp(LSE_i - max LSE),
 //
 //	out = Σ w_i Out_i / Σ w_i
 //	lse = max LSE + ln Σ w_i

@@ -65,8 +65,8 @@ func (p *PackedMatrix) Precision() Precision {
 	return p.precision
 }
 
-// Type returns the type of the copy, which may be WeightFloat32 where that of the weights is another. Of nil
-// it is WeightFloat32, and of class BFloat16 WeightBFloat16.
+// Type returns the type of the copy, which may be WeightFloat32 where that of the weights is another. It is
+// WeightBFloat16 of a copy for class BFloat16, and WeightFloat32 of nil.
 func (p *PackedMatrix) Type() WeightType {
 	switch {
 	case p == nil:
@@ -104,7 +104,7 @@ func (p *PackedMatrix) Bytes() int {
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) { return e.PackHeads(w, 1) }
 
 // PackHeads is Pack of weights whose columns make so many heads of equal width. It is an error if
-// the columns are no multiple of heads. A [Product] takes weights of any number of them, such as 1.
+// the columns are no multiple of heads. A [Product] takes weights of any number of heads, such as 1.
 func (e *Engine) PackHeads(w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err

@@ -76,7 +76,7 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 
 // PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights w, packed
 // as so many heads for products of a class: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64.
-// The type, the rows and columns and how they lie count, the values need not be there. It is 0 for sizes that
+// It depends on the type, the shape and the layout of w: the values need not be there. It is 0 for sizes that
 // no matrix can have, for an unknown type, for weights that the class does not multiply, see [Engine.PackFor], and
 // on an Engine that New did not make.
 func (e *Engine) PackedSize(precision Precision, w Matrix, heads int) int {

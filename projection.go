@@ -121,7 +121,7 @@ type projectedPart struct {
 var projectionNames = [3]string{"q", "k", "v"}
 
 // NewProjection returns a Projection, for use on e. It keeps the biases, the weights of
-// the norms, and the others if they are read in place. The error is an [*ArgError], or a
+// the norms, and the other weights if they are read in place. The error is an [*ArgError], or a
 // [*MemoryError] for more memory than there is.
 func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	if err := e.ready(); err != nil {

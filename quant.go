@@ -36,8 +36,8 @@ func DequantizeInt8(dst []float32, src []int8, scale float32) error {
 // the one nearest to the product with the reciprocal, ties away from zero, and only then is
 // the scale rounded to binary16. Values off the range of such scales are lost: of a block whose
 // largest magnitude is below 127·2^-25, 3.8e-6, the scale is 0, below 2^-7 it has fewer bits,
-// and from 127·65520, 8.3e6, it is infinite. A block with a NaN or an infinity has a scale that is none
-// of a number either, and integers of 0: all of its values are NaN. The error is an
+// and from 127·65520, 8.3e6, it is infinite. A block with a NaN or an infinity has a scale that is
+// a NaN and integers of 0: all of its values are NaN. The error is an
 // [*ArgError] if src has not 32 values for each block.
 func QuantizeQ8_0(dst []BlockQ8_0, src []float32) error { return quantize(kernel.Q8_0, dst, src) }
 

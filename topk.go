@@ -24,8 +24,8 @@ func (e *Engine) ArgMax(x []float32) int {
 // TopK puts the len(top) greatest elements of x [vocab] into top, the greatest first, and of those that are
 // equal the one with the lower index, and returns how many there are: len(top), or the elements that are
 // not NaN, if they are fewer. A NaN is never among them. x is read once, as by ArgMax. An element that
-// is greater than the least in top so far costs more, by the logarithm of len(top): in a list in no
-// order few are, in an ascending one all. It panics on an Engine that New has not made.
+// is greater than the least in top so far costs more, in proportion to the logarithm of len(top): few
+// elements of a list in random order are, and all of an ascending one. It panics on an Engine that New has not made.
 func (e *Engine) TopK(top []Ranked, x []float32) int {
 	if e.ready() != nil {
 		panic("qkv: " + noEngine)
