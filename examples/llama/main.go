@@ -8,6 +8,7 @@
 //	go run ./examples/llama -model FILE.gguf -prompt "A long beginning" -prompt-cache FILE
 //	go run ./examples/llama -model FILE.gguf -perplexity text.txt
 //	go run ./examples/llama -model FILE.gguf -speed pp512,tg64@4096
+//	go run ./examples/llama -model FILE.gguf -explain
 //
 // With a GGUF file it continues texts, says how likely the model finds one, or how fast it reads. Otherwise it shows what
 // the engine does: with weights of https://github.com/karpathy/llama2.c, or random ones, whose tokens mean
@@ -64,6 +65,7 @@ type options struct {
 	context, draft    int
 	class             qkv.Precision
 	inPlace, compare  bool
+	explain           bool
 	values            qkv.Precision // of weighted values in class Int8
 	hadamard          bool
 	keyMean           string
@@ -129,6 +131,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	})
 	f.IntVar(&o.context, "context", 0, "most `tokens` that the model reads, if it would read more")
 	f.BoolVar(&o.inPlace, "in-place", false, "read the matrices where the file has them, which saves memory for a copy and takes longer")
+	f.BoolVar(&o.explain, "explain", false, "say how the attention and the products of a prompt and of a token behind it are computed, and why")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a profile of what is done with the model to `file`")
 	f.IntVar(&o.draft, "draft", 0, "guess up to `number` tokens by repetitions, which the model reads in one step")
 	f.Float64Var(&o.sampler.Temperature, "temperature", 0, "`number` that divides logits; 0 takes the most likely token")
@@ -185,8 +188,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
 	case o.model != "" && o.bin != "":
 		return errors.New("-model and -bin exclude each other")
-	case (o.model != "") != (o.prompts != nil || o.perplexity != "" || o.speed != nil):
-		return errors.New("-model goes with -prompt, -perplexity or -speed")
+	case (o.model != "") != (o.prompts != nil || o.perplexity != "" || o.speed != nil || o.explain):
+		return errors.New("-model goes with -prompt, -perplexity, -speed or -explain")
 	case o.prompts != nil && o.perplexity != "", o.prompts != nil && o.speed != nil, o.perplexity != "" && o.speed != nil:
 		return errors.New("-prompt, -perplexity and -speed exclude each other")
 	case o.promptCache != "" && len(o.prompts) != 1:

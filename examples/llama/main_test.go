@@ -87,13 +87,14 @@ func TestUsage(t *testing.T) {
 		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
 		{[]string{"-model", "x", "-prompt", "y", "-prompt", "z", "-prompt-cache", "c"}, exitUsage, "llama: -prompt-cache goes with one -prompt\n"},
 		{[]string{"-model", "x", "-speed", "pp3", "-prompt-cache", "c"}, exitUsage, "llama: -prompt-cache goes with one -prompt\n"},
+		{[]string{"-explain"}, exitUsage, "llama: -model goes with -prompt, -perplexity, -speed or -explain\n"},
 		{[]string{"-draft", "2"}, exitUsage, "llama: -draft goes with -prompt\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
-		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},
+		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity, -speed or -explain\n"},
 		{[]string{"-model", "x", "-prompt", "x", "-speed", "pp1"}, exitUsage, "llama: -prompt, -perplexity and -speed exclude each other\n"},
 		{[]string{"-model", "x", "-prompt", "x", "-perplexity", "y"}, exitUsage, "llama: -prompt, -perplexity and -speed exclude each other\n"},
 		{[]string{"-model", "x", "-perplexity", "y", "-speed", "pp1"}, exitUsage, "llama: -prompt, -perplexity and -speed exclude each other\n"},
-		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},
+		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity, -speed or -explain\n"},
 		{[]string{"-model", "x", "-speed", "pp512,pp0"}, exitUsage, "llama: invalid value \"pp512,pp0\" for flag -speed: \"pp0\" is no work such as pp512 or tg64@4096\n"},
 		{[]string{"-model", "x", "-speed", "tg5@-1"}, exitUsage, "llama: invalid value \"tg5@-1\" for flag -speed: \"tg5@-1\" is no work such as pp512 or tg64@4096\n"},
 		{[]string{"-model", "x", "-speed", "pp9999999"}, exitUsage, "llama: invalid value \"pp9999999\" for flag -speed: \"pp9999999\" is no work such as pp512 or tg64@4096\n"},
@@ -186,6 +187,23 @@ func TestTiny(t *testing.T) {
 	}
 }
 
+// TestExplain: what runs is said by itself, and before a prompt.
+func TestExplain(t *testing.T) {
+	tiny := []string{"-model", "testdata/tiny.gguf", "-class", "int8", "-kv", "int8", "-explain"}
+	code, stdout, stderr := llama(tiny...)
+	for _, part := range []string{
+		"a prompt of 255 tokens, attention of layer 0\nprefill on ", "a token behind 255, attention of layer 0\ndecode on ",
+		"a token behind 255, gate and up of layer 0\npacked on ", "a token behind 255, logits of one token\npacked on ", "keys are multiplied as integers",
+	} {
+		if code != exitOK || !strings.Contains(stdout, part) || stderr != "" {
+			t.Errorf("exit code %d, want %q\n%s%s", code, part, stdout, stderr)
+		}
+	}
+	if code, with, _ := llama(append(tiny, "-prompt", "12+34=")...); code != exitOK || with != stdout+"12+34=46\n" {
+		t.Errorf("with a prompt: exit code %d\n%s", code, with)
+	}
+}
+
 // TestPrompts: prompts side by side are continued as each alone, with drafts and samples as well, and printed in their order.
 func TestPrompts(t *testing.T) {
 	prompts := []string{"Attention of ", "7+93=", "The keys and values of ", "12+34="}
@@ -269,6 +287,17 @@ func TestSpeed(t *testing.T) {
 	code, stdout, stderr := llama("-model", "testdata/tiny.gguf", "-speed", "pp3,tg2@5", "-class", "int8")
 	if code != exitOK || stderr != "" || !regexp.MustCompile(`^pp3 +[1-9][0-9.]* tokens/s\ntg2@5 +[1-9][0-9.]* tokens/s\n$`).MatchString(stdout) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestGemma: Gemma 3 writes what is so, in each class.
+func TestGemma(t *testing.T) {
+	file := models.Path(t, models.Gemma3)
+	for _, class := range []string{"float32", "int8", "bfloat16"} {
+		code, stdout, stderr := llama("-model", file, "-class", class, "-prompt", "Water boils at", "-tokens", "8")
+		if code != exitOK || !strings.HasPrefix(stdout, "Water boils at 100 degrees Celsius") {
+			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
+		}
 	}
 }
 

@@ -99,13 +99,31 @@ func run(o options, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	if o.explain {
+		if err := m.explain(o, stdout); err != nil {
+			return err
+		}
+	}
 	if o.speed != nil {
 		return m.speed(o, stdout)
 	}
 	if o.perplexity != "" {
 		return m.rate(o, stdout, stderr)
 	}
+	if o.prompts == nil {
+		return nil
+	}
 	return m.write(o, stdout, stderr)
+}
+
+// explain says how a prompt as long as fits a step is computed.
+func (m *file) explain(o options, stdout io.Writer) error {
+	tokens := min(promptTokens, m.Context-1)
+	e, err := m.engine(o, tokens+1, 1)
+	if err != nil {
+		return err
+	}
+	return e.Explain(stdout, tokens)
 }
 
 // room returns the configuration of a cache with room for texts of so many tokens in all.

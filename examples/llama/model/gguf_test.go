@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,11 @@ func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.
 	key(arch+".attention.layer_norm_rms_epsilon", w.NormEps)
 	if w.Window != 0 {
 		key(arch+".attention.sliding_window", uint32(w.Window))
+	}
+	for name, cap := range map[string]float32{"attn_logit_softcapping": w.Softcap, "final_logit_softcapping": w.LogitCap} {
+		if cap != 0 {
+			key(arch+"."+name, cap)
+		}
 	}
 	if w.Experts != 0 {
 		key(arch+".expert_count", uint32(w.Experts))
@@ -139,6 +145,25 @@ func fused(tensors []ggufbuild.Tensor) []ggufbuild.Tensor {
 	return all
 }
 
+// gemma sets what all Gemmas have. Heads of 48 dims differ from width / heads, which are 32.
+func gemma(c *Config) {
+	c.HalfSplit, c.Activation, c.EmbeddingScale, c.Tied, c.HeadDim = true, qkv.GELUTanh, 8, true, 48
+}
+
+// gemma2 sets what Gemma 2 has; the scale of queries is 0 unless it has 46 layers.
+func gemma2(c *Config, layers int, scale float32) {
+	gemma(c)
+	c.Layers, c.PostNorm, c.Window, c.Period, c.QueryScale = layers, true, 9, 2, scale
+	c.Softcap, c.LogitCap = 0.7, 0.4 // small, so that they show
+}
+
+// gemma3 sets what Gemma 3 has; the scale of queries is 0 unless it has 62 layers.
+func gemma3(c *Config, layers int, scale float32) {
+	gemma(c)
+	c.Layers, c.QKNorm, c.PostNorm, c.Window, c.Period, c.QueryScale = layers, true, true, 9, 6, scale
+	c.LocalRotary.Base = 10000
+}
+
 // TestGGUF: models of a file, in place and packed, have the bits of their weights, by each architecture.
 func TestGGUF(t *testing.T) {
 	const n = 40
@@ -161,15 +186,16 @@ func TestGGUF(t *testing.T) {
 		"gpt-oss": func(c *Config) {
 			c.Options, c.Clamp, c.Window = likeGPTOSS().Options, 7, 9
 		},
-		"gemma3": func(c *Config) {
-			c.Layers, c.HalfSplit, c.QKNorm, c.PostNorm, c.Activation, c.EmbeddingScale = 7, true, true, true, qkv.GELUTanh, 8
-			c.Window, c.Period, c.LocalRotary.Base, c.Tied = 9, 6, 10000, true
-		},
+		"gemma":      func(c *Config) { gemma(c) },
+		"gemma2":     func(c *Config) { gemma2(c, 3, 0) },
+		"gemma2 27b": func(c *Config) { gemma2(c, 46, float32(1/math.Sqrt(32))) },
+		"gemma3":     func(c *Config) { gemma3(c, 7, 0) },
+		"gemma3 27b": func(c *Config) { gemma3(c, 62, float32(1/math.Sqrt(32))) },
 	} {
 		c, arch := base, strings.Fields(name)[0]
 		set(&c)
 		c.Rotary.Base, c.NormEps = 5000, 1e-4
-		if arch == "phi3" && c.Window != 0 {
+		if c.Window != 0 && (arch == "phi3" || arch == "gemma2") {
 			c.LocalRotary = c.Rotary
 		}
 		e, err := qkv.New(qkv.Config{})

@@ -24,6 +24,7 @@ type Model struct {
 type block struct {
 	attnNorm, attnPost []float32
 	attn               *qkv.Layer
+	attention          qkv.Call // the options that attn has
 	ffnNorm, ffnPost   []float32
 	mlp                mlp   // of a layer without experts
 	experts            []mlp // the shared one, if there is one, is the last
@@ -113,7 +114,7 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 		}
 		attn, e := e.NewLayer(cfg)
 		keep(e)
-		m.blocks[i] = block{attnNorm: b.AttnNorm, attnPost: b.AttnPost, attn: attn, ffnNorm: b.FFNNorm, ffnPost: b.FFNPost}
+		m.blocks[i] = block{attnNorm: b.AttnNorm, attnPost: b.AttnPost, attn: attn, attention: cfg.Attention, ffnNorm: b.FFNNorm, ffnPost: b.FFNPost}
 		to := &m.blocks[i]
 		if !w.mixed(i) {
 			to.mlp = mlpOf(&b.MLPOf)

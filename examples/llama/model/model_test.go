@@ -696,10 +696,25 @@ func TestAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops items under the race detector")
 	}
-	for i, c := range []Config{Small, withOptions(), withOptions(), likeQwen2MoE(), likeGPTOSS(), partlyMixed()} {
+	for i, c := range []struct {
+		Config
+		kv    qkv.ElemType
+		class qkv.Precision
+	}{
+		{Small, qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{withOptions(), qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{withOptions(), qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{likeQwen2MoE(), qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{likeGPTOSS(), qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{partlyMixed(), qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{Small, qkv.TypeQ8_0, qkv.PrecisionInt8},
+		{likeGPTOSS(), qkv.TypeInt8, qkv.PrecisionInt8},
+		{withOptions(), qkv.TypeFloat16, qkv.PrecisionBFloat16},
+		{Small, qkv.TypeBFloat16, qkv.PrecisionBFloat16},
+	} {
 		workers := 1 + i%2
-		m, _ := newModel(t, qkv.Config{Workers: workers}, c)
-		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 200})
+		m := newModelOf(t, qkv.Config{Workers: workers}, c.Config, c.class)
+		e := newEngine(t, m, EngineConfig{Type: c.kv, PageTokens: 16, Pages: 200})
 		a, b := e.NewText(randomTokens(100, m.Vocab, 1), 1000), e.NewText([]int32{1}, 1000)
 		prompt := randomTokens(16, m.Vocab, 3)
 		b.Sampler = &Sampler{Temperature: 1, TopK: 20, TopP: 0.9}
@@ -720,7 +735,7 @@ func TestAllocs(t *testing.T) {
 			step()
 		}
 		if n := testing.AllocsPerRun(steps, step); n != 0 {
-			t.Errorf("%d workers: %v allocations in a step", workers, n)
+			t.Errorf("case %d, %d workers: %v allocations in a step", i, workers, n)
 		}
 	}
 }

@@ -28,7 +28,12 @@ func (m *Model) postNorm(h qkv.Matrix, weight []float32) error {
 
 // product is y = x w.
 func (m *Model) product(y, x qkv.Matrix, w qkv.Linear) error {
-	return m.engine.MatMul(&qkv.Product{X: x, W: w.W, Packed: w.Packed, Bias: w.Bias, Precision: m.class, Y: y})
+	p := m.productOf(y, x, w)
+	return m.engine.MatMul(&p)
+}
+
+func (m *Model) productOf(y, x qkv.Matrix, w qkv.Linear) qkv.Product {
+	return qkv.Product{X: x, W: w.W, Packed: w.Packed, Bias: w.Bias, Precision: m.class, Y: y}
 }
 
 // hidden is what the MLP multiplies by its last matrix.
