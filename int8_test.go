@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/kernel/fp"
@@ -628,7 +627,7 @@ func TestGoldenInt8Products(t *testing.T) {
 		}
 		w := qkv.WeightMatrix(typ, data, n, k)
 		if typ == qkv.WeightInt8 {
-			w = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&data[0])), len(data)), draw(n*k/64, integers(3, -6)), n, k, 64)
+			w = qkv.Int8Matrix(int8s(data), draw(n*k/64, integers(3, -6)), n, k, 64)
 		}
 		for at := 0; at < len(data); at += size { // scales that are numbers
 			for _, half := range halvesOf(typ) {

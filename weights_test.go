@@ -52,13 +52,16 @@ func newWeights(r *rand.Rand, typ qkv.WeightType, rows, cols int, most float64) 
 		const groupSize = 48
 		perRow := (cols + groupSize - 1) / groupSize
 		scales := draw(rows*perRow, func() float32 { return float32(r.NormFloat64() / 100) })
-		w.Matrix = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), scales, rows, cols, groupSize)
+		w.Matrix = qkv.Int8Matrix(int8s(w.data), scales, rows, cols, groupSize)
 		for i := range w.values {
 			w.values[i] *= scales[i/cols*perRow+i%cols/groupSize]
 		}
 	}
 	return w
 }
+
+// int8s returns bytes as integers, where they lie.
+func int8s(data []byte) []int8 { return unsafe.Slice((*int8)(unsafe.Pointer(&data[0])), len(data)) }
 
 // floats returns the matrix of the values.
 func (w *weights) floats() qkv.Matrix { return qkv.RowMajor(w.values, w.Rows(), w.Cols()) }
@@ -79,7 +82,7 @@ func weightSizes(typ qkv.WeightType) [][2]int {
 // set and the workers.
 func TestWeights(t *testing.T) {
 	t.Parallel()
-	rows := []int{1, 2, 3, 7, 16, 70}
+	rows := []int{1, 2, 3, 7, 16, 64, 130}
 	if testing.Short() {
 		rows = []int{1, 7, 33}
 	}
@@ -100,6 +103,27 @@ func TestWeights(t *testing.T) {
 					checkWeights(t, e, what, w.Matrix.T(), w.floats().T(), first...)
 					checkWeights(t, e, what+", inputs first", inputs.Matrix, inputs.floats(), last...)
 				}
+			}
+		}
+	}
+}
+
+// TestWeightsManyRows: rows of X of more than one block, for each of which weights are decoded, have the bits of those by
+// their values.
+func TestWeightsManyRows(t *testing.T) {
+	const rows, out, in = 1100, 5, 256
+	for _, typ := range weightTypes {
+		w := newWeights(rand.New(rand.NewPCG(3, uint64(typ))), typ, out, in, 100)
+		for _, set := range sets() {
+			e := newAttention(t, qkv.Config{Kernel: set, Workers: 1})
+			plan, err := e.ExplainMatMul(&qkv.Product{X: qkv.RowMajor(make([]float32, rows*in), rows, in), W: w.T(), Y: qkv.RowMajor(make([]float32, rows*out), rows, out)})
+			must(err)
+			if plan.MC >= rows {
+				t.Errorf("%s: a block has %d rows", set, plan.MC)
+			}
+			checkWeights(t, e, fmt.Sprintf("%s, %v", set, typ), w.T(), w.floats().T(), rows)
+			if testing.Short() && set != sets()[0] {
+				break
 			}
 		}
 	}
