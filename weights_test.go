@@ -376,9 +376,12 @@ func TestWeightsErrors(t *testing.T) {
 		}
 		_, err := e.Pack(c.w.T())
 		check("w", err)
-		data := make([]byte, e.PackedSize(qkv.PrecisionFloat32, c.w.T(), 1))
-		_, err = e.PackInto(aligned(data), qkv.PrecisionFloat32, c.w.T(), 1)
+		into := aligned(make([]byte, 1<<16))
+		_, err = e.PackInto(into, qkv.PrecisionFloat32, c.w.T(), 1)
 		check("w", err)
+		if slices.Max(into) != 0 {
+			t.Errorf("%s: the memory to pack into was written", c.want)
+		}
 		_, err = e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{W: c.w.T()}, Heads: 1})
 		check("q weights", err)
 		good := w.Matrix.T()
