@@ -10,7 +10,7 @@
 //	go run ./examples/llama -model FILE.gguf -speed pp512,tg64@4096
 //	go run ./examples/llama -model FILE.gguf -explain
 //
-// With a GGUF file it continues texts, says how likely the model finds one, or how fast it reads. Otherwise it shows what
+// With a GGUF file, or a folder with config.json, tokenizer.json and safetensors, it continues texts, says how likely the model finds one, or how fast it reads. Otherwise it shows what
 // the engine does: with weights of https://github.com/karpathy/llama2.c, or random ones, whose tokens mean
 // nothing and take the same way.
 package main
@@ -58,7 +58,7 @@ type options struct {
 	tokens, workers int
 	kv              qkv.ElemType
 
-	// Of a GGUF file.
+	// Of a model from a file.
 	model, perplexity string
 	prompts           []string
 	promptCache       string
@@ -117,7 +117,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.bin, "bin", "", "read the weights from `file`, in the first format of llama2.c")
 	f.Uint64Var(&o.seed, "seed", o.seed, "of samples, of the prompts shown, and of the weights without a file")
 	f.IntVar(&o.tokens, "tokens", o.tokens, "`number` of tokens to generate after each prompt, as far as the model reads")
-	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file")
+	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file, or a folder of Hugging Face")
 	f.Func("prompt", "`text` to continue; names of control tokens in it, as <|im_start|>, are these; several are continued\nside by side", func(s string) error {
 		o.prompts = append(o.prompts, s)
 		return nil

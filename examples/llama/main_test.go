@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qkv-go/qkv/examples/internal/gguf"
 	"github.com/qkv-go/qkv/examples/internal/models"
 )
 
@@ -185,6 +187,57 @@ func TestTiny(t *testing.T) {
 			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
 		}
 	}
+}
+
+// TestFolder: a folder of Hugging Face is a model with its tokenizer, as a GGUF file is.
+func TestFolder(t *testing.T) {
+	f, err := gguf.Open("testdata/tiny.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tokens, _ := f.Texts("tokenizer.ggml.tokens")
+	vocab := map[string]int{}
+	for id, token := range tokens {
+		vocab[token] = id
+	}
+	end := map[string]any{"id": "<|endoftext|>"}
+	tokenizer, err := json.Marshal(map[string]any{
+		"added_tokens":   []any{map[string]any{"id": 256, "content": "<|endoftext|>", "special": true}},
+		"pre_tokenizer":  map[string]any{"type": "ByteLevel"},
+		"post_processor": map[string]any{"type": "TemplateProcessing", "single": []any{map[string]any{"SpecialToken": end}, map[string]any{"Sequence": map[string]any{"id": "A"}}}},
+		"model":          map[string]any{"type": "BPE", "vocab": vocab},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	for name, data := range map[string][]byte{
+		"config.json": readFile(t, "testdata/tiny.config.json"), "model.safetensors": readFile(t, "testdata/tiny.safetensors"), "tokenizer.json": tokenizer,
+	} {
+		code, stdout, stderr := llama("-model", folder, "-prompt", "x")
+		if code != exitFailed || stdout != "" || !strings.Contains(stderr, folder) {
+			t.Errorf("without %s: exit code %d\n%s%s", name, code, stdout, stderr)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, class := range []string{"float32", "bfloat16"} {
+		code, stdout, stderr := llama("-model", folder, "-class", class, "-prompt", "12+34=")
+		if code != exitOK || stdout != "12+34=46\n" || !strings.Contains(stderr, "generate  3 tokens") {
+			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // TestExplain: what runs is said by itself, and before a prompt.

@@ -32,9 +32,43 @@ type file struct {
 	close     func() error
 }
 
-// open opens a GGUF file. Close it when the model is not used any more.
+// openFile opens a GGUF file.
+func openFile(name string) (*model.Tensors, *tokenizer.Tokenizer, io.Closer, error) {
+	f, err := gguf.Open(name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w, err := model.FromGGUF(f)
+	if err == nil {
+		var t *tokenizer.Tokenizer
+		if t, err = tokenizer.FromGGUF(f); err == nil {
+			return w, t, f, nil
+		}
+	}
+	f.Close()
+	return nil, nil, nil, fmt.Errorf("%s: %w", name, err)
+}
+
+// openFolder opens a folder of Hugging Face.
+func openFolder(name string) (*model.Tensors, *tokenizer.Tokenizer, io.Closer, error) {
+	t, err := tokenizer.OpenHuggingFace(name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w, f, err := model.OpenHuggingFace(name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return w, t, f, nil
+}
+
+// open opens a model. Close it when it is not used any more.
 func open(o options) (_ *file, err error) {
-	f, err := gguf.Open(o.model)
+	read := openFile
+	if info, err := os.Stat(o.model); err == nil && info.IsDir() {
+		read = openFolder
+	}
+	w, t, f, err := read(o.model)
 	if err != nil {
 		return nil, err
 	}
@@ -43,14 +77,6 @@ func open(o options) (_ *file, err error) {
 			f.Close()
 		}
 	}()
-	w, err := model.FromGGUF(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.model, err)
-	}
-	t, err := tokenizer.FromGGUF(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.model, err)
-	}
 	if t.Len() > w.Vocab {
 		return nil, fmt.Errorf("%s: the tokenizer has %d tokens, the model %d", o.model, t.Len(), w.Vocab)
 	}

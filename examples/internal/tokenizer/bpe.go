@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/qkv-go/qkv/examples/internal/gguf"
 )
 
 // bpe is byte-level BPE: each byte is a character, which the vocabulary is written in.
 type bpe struct {
 	t      *Tokenizer
-	ranks  map[[2]string]float64
+	ranks  ranks
 	split  splitter
 	whole  bool        // words that are tokens are not merged first
 	runes  [256]string // the character of a byte
@@ -19,30 +17,35 @@ type bpe struct {
 	absent int32 // what stands for a byte that is no token
 }
 
-func newBPE(f *gguf.File, t *Tokenizer) (*bpe, error) {
-	merges, ok := f.Texts("tokenizer.ggml.merges")
-	if !ok {
-		return nil, fmt.Errorf("the file has no tokenizer.ggml.merges")
-	}
-	b := &bpe{t: t, ranks: make(map[[2]string]float64, len(merges)), bytes: map[rune]byte{}, absent: none}
+// ranks are the places of pairs in the list of merges.
+type ranks map[[2]string]float64
+
+func newRanks(merges []string) (ranks, error) {
+	all := make(ranks, len(merges))
 	for i, s := range merges {
 		left, right, ok := cutMerge(s)
 		if !ok {
 			return nil, fmt.Errorf("merge %d is %.40q, two parts with a space between them are needed", i, s)
 		}
-		if _, ok := b.ranks[[2]string{left, right}]; !ok {
-			b.ranks[[2]string{left, right}] = float64(i)
-		}
+		all.add(left, right)
 	}
-	name, _ := f.Text("tokenizer.ggml.pre")
-	pre, ok := splitters[name]
-	if !ok {
-		return nil, fmt.Errorf("tokenizer.ggml.pre is %.40q, which is not supported", name)
+	return all, nil
+}
+
+// add appends a merge. The first of two that are the same counts.
+func (r ranks) add(left, right string) {
+	if _, ok := r[[2]string{left, right}]; !ok {
+		r[[2]string{left, right}] = float64(len(r))
 	}
-	b.split, b.whole = pre.split, pre.whole
-	if id, ok := f.Int("tokenizer.ggml.unknown_token_id"); ok && id >= 0 && id < int64(len(t.tokens)) {
-		b.absent = int32(id)
-	}
+}
+
+func (r ranks) of(left, right string) (float64, bool) {
+	rank, ok := r[[2]string{left, right}]
+	return rank, ok
+}
+
+func newBPE(t *Tokenizer, ranks ranks, split splitter, whole bool, absent int32) *bpe {
+	b := &bpe{t: t, ranks: ranks, split: split, whole: whole, bytes: map[rune]byte{}, absent: absent}
 	// GPT-2's characters: those that can be printed are themselves, and the others follow behind.
 	other := rune(256)
 	for i := range 256 {
@@ -52,7 +55,7 @@ func newBPE(f *gguf.File, t *Tokenizer) (*bpe, error) {
 		}
 		b.runes[i], b.bytes[r] = string(r), byte(i)
 	}
-	return b, nil
+	return b
 }
 
 // cutMerge returns the parts of a merge, neither of which is empty.
@@ -88,10 +91,7 @@ func (b *bpe) encode(to []int32, text string, _ bool) []int32 {
 			symbols = append(symbols, symbol{text: w[i : i+n]})
 			i += n
 		}
-		symbols = merge(w, symbols, func(left, right string) (float64, bool) {
-			rank, ok := b.ranks[[2]string{left, right}]
-			return rank, ok
-		})
+		symbols = merge(w, symbols, b.ranks.of)
 		for _, s := range symbols {
 			if id, ok := b.t.ids[s.text]; ok {
 				to = append(to, id)

@@ -4,34 +4,32 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/qkv-go/qkv/examples/internal/gguf"
 )
 
 // space is what the vocabulary has for a space.
 const space = "▁"
 
-// sentencePiece merges characters to tokens of the best score. What is no token becomes bytes.
+// sentencePiece merges characters to tokens, those of the least rank first. What is no token becomes bytes.
 type sentencePiece struct {
 	t      *Tokenizer
-	scores []float32
+	rank   func(left, right string) (float64, bool)
 	bytes  [256]int32
-	prefix bool // texts begin with a space
+	prefix prefix
+	once   bool // a text that begins with a space has none put before it
 	absent int32
 }
 
-func newSentencePiece(f *gguf.File, t *Tokenizer) (*sentencePiece, error) {
-	s := &sentencePiece{t: t, prefix: true, absent: none}
-	var ok bool
-	if s.scores, ok = f.Floats("tokenizer.ggml.scores"); !ok || len(s.scores) != len(t.tokens) {
-		return nil, fmt.Errorf("the file has %d tokens, and scores of %d", len(t.tokens), len(s.scores))
-	}
-	if prefix, ok := f.Bool("tokenizer.ggml.add_space_prefix"); ok {
-		s.prefix = prefix
-	}
-	if id, ok := f.Int("tokenizer.ggml.unknown_token_id"); ok && id >= 0 && id < int64(len(t.tokens)) {
-		s.absent = int32(id)
-	}
+// A prefix says where a space is put before a text.
+type prefix int
+
+const (
+	noPrefix    prefix = iota
+	firstPrefix        // before one that nothing comes before
+	anyPrefix          // and before one behind a special token
+)
+
+func newSentencePiece(t *Tokenizer, rank func(left, right string) (float64, bool), prefix prefix, absent int32) *sentencePiece {
+	s := &sentencePiece{t: t, rank: rank, prefix: prefix, absent: absent}
 	for i := range s.bytes {
 		s.bytes[i] = s.absent
 		if id, ok := t.ids[fmt.Sprintf("<0x%02X>", i)]; ok {
@@ -40,29 +38,34 @@ func newSentencePiece(f *gguf.File, t *Tokenizer) (*sentencePiece, error) {
 			s.bytes[i] = id
 		}
 	}
-	return s, nil
+	return s
 }
 
-func (s *sentencePiece) spaced() bool { return s.prefix }
+// byScore ranks pairs by the scores of what they make.
+func (t *Tokenizer) byScore(scores []float32) func(left, right string) (float64, bool) {
+	return func(left, right string) (float64, bool) {
+		id, ok := t.ids[left+right]
+		if !ok {
+			return 0, false
+		}
+		return -float64(scores[id]), true
+	}
+}
+
+func (s *sentencePiece) spaced() bool { return s.prefix != noPrefix }
 
 func (s *sentencePiece) encode(to []int32, text string, first bool) []int32 {
-	if s.prefix && first {
-		text = " " + text
-	}
 	text = strings.ReplaceAll(text, " ", space)
+	if (s.prefix == anyPrefix || s.prefix == firstPrefix && first) && !(s.once && strings.HasPrefix(text, space)) {
+		text = space + text
+	}
 	var symbols []symbol
 	for i := 0; i < len(text); {
 		_, n := utf8.DecodeRuneInString(text[i:])
 		symbols = append(symbols, symbol{text: text[i : i+n]})
 		i += n
 	}
-	symbols = merge(text, symbols, func(left, right string) (float64, bool) {
-		id, ok := s.t.ids[left+right]
-		if !ok {
-			return 0, false
-		}
-		return -float64(s.scores[id]), true
-	})
+	symbols = merge(text, symbols, s.rank)
 	for _, x := range symbols {
 		if id, ok := s.t.ids[x.text]; ok {
 			to = append(to, id)

@@ -1,6 +1,6 @@
-// Package tokenizer makes tokens of text and text of tokens, by the vocabulary that a GGUF file has: byte-level
-// BPE (Sennrich et al., 2016; GPT-2, 2019), and BPE by scores as SentencePiece has it (Kudo and Richardson,
-// 2018). Tokens are those of llama.cpp.
+// Package tokenizer makes tokens of text and text of tokens, by the vocabulary that a GGUF file or a tokenizer.json of
+// Hugging Face has: byte-level BPE (Sennrich et al., 2016; GPT-2, 2019), and BPE of characters as SentencePiece has it
+// (Kudo and Richardson, 2018). Tokens are those of llama.cpp, and of Hugging Face's tokenizers.
 package tokenizer
 
 import (
@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/qkv-go/qkv/examples/internal/gguf"
+	"unicode"
 )
 
-// The types of tokens in a file.
+// The types of tokens, by the numbers of GGUF.
 const (
 	normalToken      = 1
 	controlToken     = 3
@@ -33,8 +32,13 @@ type Tokenizer struct {
 	ids     map[string]int32
 	special []int32 // tokens that are found in texts as they are, the longest first
 	ends    map[int32]bool
+	strips  map[int32]strip
+	compose func(text string) string // what is done to a text first, or nil
 	model   model
 }
+
+// A strip says where a special token takes white space with it.
+type strip struct{ left, right bool }
 
 // A model makes tokens of a text without special ones.
 type model interface {
@@ -46,27 +50,9 @@ type model interface {
 	spaced() bool
 }
 
-// FromGGUF returns the tokenizer in a file. The error names what is missing or not supported.
-func FromGGUF(f *gguf.File) (*Tokenizer, error) {
-	t, err := fromGGUF(f)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	return t, nil
-}
-
-func fromGGUF(f *gguf.File) (*Tokenizer, error) {
-	t := &Tokenizer{BOS: none, EOS: none, ids: map[string]int32{}, ends: map[int32]bool{}}
-	var ok bool
-	if t.tokens, ok = f.Texts("tokenizer.ggml.tokens"); !ok || len(t.tokens) == 0 {
-		return nil, fmt.Errorf("the file has no tokenizer.ggml.tokens")
-	}
-	if t.types, ok = f.Ints("tokenizer.ggml.token_type"); !ok {
-		t.types = slices.Repeat([]int64{normalToken}, len(t.tokens))
-	}
-	if len(t.types) != len(t.tokens) {
-		return nil, fmt.Errorf("the file has %d tokens, and types of %d", len(t.tokens), len(t.types))
-	}
+// newTokenizer returns one of some tokens, without a model.
+func newTokenizer(tokens []string, types []int64) *Tokenizer {
+	t := &Tokenizer{BOS: none, EOS: none, tokens: tokens, types: types, ids: make(map[string]int32, len(tokens)), ends: map[int32]bool{}}
 	for i, s := range t.tokens {
 		if _, ok := t.ids[s]; !ok {
 			t.ids[s] = int32(i)
@@ -76,18 +62,6 @@ func fromGGUF(f *gguf.File) (*Tokenizer, error) {
 		}
 	}
 	slices.SortStableFunc(t.special, func(a, b int32) int { return cmp.Compare(len(t.tokens[b]), len(t.tokens[a])) })
-	for _, x := range []struct {
-		key string
-		to  *int32
-	}{{"bos", &t.BOS}, {"eos", &t.EOS}} {
-		key := "tokenizer.ggml." + x.key + "_token_id"
-		if id, ok := f.Int(key); ok {
-			if id < 0 || id >= int64(len(t.tokens)) {
-				return nil, fmt.Errorf("%s is %d, the file has %d tokens", key, id, len(t.tokens))
-			}
-			*x.to = int32(id)
-		}
-	}
 	for _, name := range ends { // of a turn, where a chat has them
 		if id, ok := t.ids[name]; ok && t.types[id] != normalToken {
 			t.ends[id] = true
@@ -98,24 +72,7 @@ func fromGGUF(f *gguf.File) (*Tokenizer, error) {
 			t.ends = map[int32]bool{a: true, b: true}
 		}
 	}
-	if t.EOS != none {
-		t.ends[t.EOS] = true
-	}
-	var err error
-	switch name, _ := f.Text("tokenizer.ggml.model"); name {
-	case "gpt2":
-		t.model, err = newBPE(f, t)
-	case "llama":
-		t.AddBOS = true
-		t.model, err = newSentencePiece(f, t)
-	default:
-		return nil, fmt.Errorf("tokenizer.ggml.model is %.40q, gpt2 and llama are supported", name)
-	}
-	if add, ok := f.Bool("tokenizer.ggml.add_bos_token"); ok {
-		t.AddBOS = add
-	}
-	t.AddBOS = t.AddBOS && t.BOS != none
-	return t, err
+	return t
 }
 
 // ends are names of tokens that end a text or a turn of a chat.
@@ -153,6 +110,12 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 				if !ok {
 					break
 				}
+				if t.strips[id].left {
+					before = strings.TrimRightFunc(before, unicode.IsSpace)
+				}
+				if t.strips[id].right {
+					after = strings.TrimLeftFunc(after, unicode.IsSpace)
+				}
 				cut = append(cut, part{before, id})
 				p.text = after
 			}
@@ -160,15 +123,15 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 		}
 		parts = cut
 	}
-	first := true
-	for _, p := range parts {
+	for i, p := range parts {
 		if p.text != "" {
-			all = t.model.encode(all, p.text, first)
-			first = false
+			if t.compose != nil {
+				p.text = t.compose(p.text)
+			}
+			all = t.model.encode(all, p.text, i == 0)
 		}
 		if p.token != none {
 			all = append(all, p.token)
-			first = true
 		}
 	}
 	return all
