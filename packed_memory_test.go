@@ -70,5 +70,12 @@ func TestPackMemory(t *testing.T) {
 			must(err)
 			return p.Bytes()
 		})
+		check(name+", layer", w.typ, 4, func() int {
+			l, err := e.NewLayer(qkv.LayerConfig{
+				ProjectionConfig: qkv.ProjectionConfig{Q: linear, K: linear, V: linear, Heads: heads}, Out: qkv.Linear{W: w.Matrix.T()},
+			})
+			must(err)
+			return l.Bytes()
+		})
 	}
 }

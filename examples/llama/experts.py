@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes logits of small models, those with experts and Phi-3, by transformers in float64, which TestExperts compares with:
+"""Makes logits of small models by transformers in float64, which TestExperts compares with:
 
     python3 -m venv venv && venv/bin/pip install numpy==2.4.6 torch==2.15.0 transformers==5.24.0
     venv/bin/python experts.py > model/testdata/experts.json
@@ -14,7 +14,9 @@ import sys
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, GptOssConfig, MixtralConfig, Phi3Config, Qwen2MoeConfig, Qwen3MoeConfig
+from transformers import (
+    AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GptOssConfig, LlamaConfig, MixtralConfig, Phi3Config, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig,
+)
 
 YARN = {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 16, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
@@ -44,7 +46,17 @@ SAVED = {
 
 LONG = {"rope_type": "longrope", "original_max_position_embeddings": 16, "short_factor": [1.0, 1.25, 1.5, 2.0, 2.5, 3.0], "long_factor": [1.0, 1.75, 3.0, 6.5, 12.0, 20.0]}
 MODELS["phi3"] = (Phi3Config, {"Window": 12, "Rotary": {"Base": 10000, "Dim": 12, "Scaling": LONG}})
-SAVED["phi3"] = {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "FFN": 40, "Vocab": 48}
+SMALL = {"Layers": 2, "Width": 32, "Heads": 2, "KVHeads": 1, "FFN": 40, "Vocab": 48}
+SAVED["phi3"] = SMALL
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+MODELS["llama"] = (LlamaConfig, {"Rotary": {"Base": 5e5, "Scaling": LLAMA3}})
+MODELS["qwen2"] = (Qwen2Config, {"Bias": True, "Tied": True, "Rotary": {"Base": 1e6}})
+MODELS["qwen3"] = (Qwen3Config, {"QKNorm": True, "HeadDim": 24, "Rotary": {"Base": 1e6}})
+GEMMA = {"PostNorm": True, "Tied": True, "HeadDim": 24, "Window": 12, "QueryScale": 0.25}
+MODELS["gemma2"] = (Gemma2Config, GEMMA | {"Period": 2, "Softcap": 2.5, "LogitCap": 8.0, "Rotary": {"Base": 1e4}, "LocalRotary": {"Base": 1e4}})
+MODELS["gemma3_text"] = (Gemma3TextConfig, GEMMA | {
+    "QKNorm": True, "Period": 3, "Rotary": {"Base": 1e6, "Scaling": {"rope_type": "linear", "factor": 8.0}}, "LocalRotary": {"Base": 1e4}})
+SAVED |= {name: SMALL for name in ("llama", "qwen2", "qwen3", "gemma2")} | {"gemma3_text": SMALL | {"Layers": 4}}
 
 
 class Random:
@@ -89,9 +101,10 @@ def weights(c, typ):
             w[layer + "self_attn.qkv_proj.weight"] = np.concatenate([w.pop(layer + f"self_attn.{name}_proj.weight") for name in "qkv"])
             w[layer + "mlp.gate_up_proj.weight"], w[layer + "mlp.down_proj.weight"] = r.fill(width, 2 * ffn, width), r.fill(ffn, width, ffn)
             continue
-        dense = i in c.get("Dense", [])
+        dense = i in c.get("Dense", []) or "Experts" not in c
         if dense:
-            for name, n, of in ("gate", c["DenseFFN"], width), ("up", c["DenseFFN"], width), ("down", width, c["DenseFFN"]):
+            mlp = c.get("DenseFFN", ffn)
+            for name, n, of in ("gate", mlp, width), ("up", mlp, width), ("down", width, mlp):
                 w[layer + f"mlp.{name}_proj.weight"] = r.fill(of, n, of)
         if c.get("Bias"):
             for name, out in ("q", q), ("k", kv), ("v", kv):
@@ -105,6 +118,8 @@ def weights(c, typ):
             w[router + "bias"] = r.fill(1, c["Experts"])
         if c.get("QKNorm"):
             w[layer + "self_attn.q_norm.weight"], w[layer + "self_attn.k_norm.weight"] = r.around(dim), r.around(dim)
+        if c.get("PostNorm"):  # Gemmas, which add 1 to the weights of norms
+            w[layer + "pre_feedforward_layernorm.weight"], w[layer + "post_feedforward_layernorm.weight"] = r.around(width), r.around(width)
         if dense:
             continue
         w[router + "weight"] = r.fill(width, c["Experts"], width)
@@ -126,7 +141,10 @@ def weights(c, typ):
             w[name + "down_proj.weight"] = r.fill(shared, width, shared)
             w[layer + "mlp.shared_expert_gate.weight"] = r.fill(width, 1, width)
     w["model.norm.weight"] = r.around(width)
-    w["lm_head.weight"] = r.fill(width, c["Vocab"], width)
+    if not c.get("Tied"):
+        w["lm_head.weight"] = r.fill(width, c["Vocab"], width)
+    if c.get("PostNorm"):
+        w = {name: x - np.float32(1) if name.endswith("norm.weight") else x for name, x in w.items()}
     return w
 
 
@@ -141,7 +159,7 @@ def logits(name, tokens, other={}, folder=None):
             "moe_intermediate_size": c["FFN"], "shared_expert_intermediate_size": c.get("SharedFFN", 0), "num_experts": c["Experts"],
             "num_local_experts": c["Experts"], "num_experts_per_tok": c["ExpertsUsed"], "norm_topk_prob": not c.get("SoftmaxAll"),
         }
-    else:
+    elif typ == "phi3":
         more = {
             "original_max_position_embeddings": kind["original_max_position_embeddings"],
             "sliding_window": c["Window"], "partial_rotary_factor": c["Rotary"]["Dim"] / (c["Width"] // c["Heads"]),
@@ -149,6 +167,14 @@ def logits(name, tokens, other={}, folder=None):
     if "Clamp" in c:
         more |= {"swiglu_limit": c["Clamp"], "sliding_window": c["Window"], "layer_types": ["sliding_attention", "full_attention"] * 2}
         more["layer_types"] = more["layer_types"][: c["Layers"]]
+    if typ.startswith("gemma"):
+        kinds = ["sliding_attention"] * (c["Period"] - 1) + ["full_attention"]
+        more = {
+            "sliding_window": c["Window"], "layer_types": (kinds * c["Layers"])[: c["Layers"]], "query_pre_attn_scalar": round(c["QueryScale"] ** -2),
+            "attn_logit_softcapping": c.get("Softcap"), "final_logit_softcapping": c.get("LogitCap"),
+        }
+        if typ == "gemma3_text":
+            kind = {"full_attention": kind, "sliding_attention": {"rope_type": "default", "rope_theta": c["LocalRotary"]["Base"]}}
     if name.endswith("by a step"):
         assert c["Dense"] == [i for i in range(c["Layers"]) if (i + 1) % 2]
         more["decoder_sparse_step"] = 2
@@ -158,7 +184,7 @@ def logits(name, tokens, other={}, folder=None):
         num_hidden_layers=c["Layers"], hidden_size=c["Width"], num_attention_heads=c["Heads"], num_key_value_heads=c["KVHeads"],
         head_dim=c.get("HeadDim", c["Width"] // c["Heads"]), intermediate_size=c.get("DenseFFN", c["FFN"]),
         vocab_size=c["Vocab"], max_position_embeddings=c["Context"],
-        rms_norm_eps=c["NormEps"], rope_parameters=kind, tie_word_embeddings=False, pad_token_id=None, **more,
+        rms_norm_eps=c["NormEps"], rope_parameters=kind, tie_word_embeddings=c.get("Tied", False), pad_token_id=None, **more,
     ), attn_implementation="eager", experts_implementation="eager").double().eval()
     if "Clamp" in c:
         assert all(layer.mlp.experts.limit == c["Clamp"] for layer in m.model.layers)

@@ -343,8 +343,8 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
-// TestGemma: Gemma 3 writes what is so, in each class.
-func TestGemma(t *testing.T) {
+// TestModelGemma: Gemma 3 writes what is so, in each class.
+func TestModelGemma(t *testing.T) {
 	file := models.Path(t, models.Gemma3)
 	for _, class := range []string{"float32", "int8", "bfloat16"} {
 		code, stdout, stderr := llama("-model", file, "-class", class, "-prompt", "Water boils at", "-tokens", "8")

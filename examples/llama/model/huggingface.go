@@ -26,7 +26,7 @@ var huggingFaceNames = tensorNames{
 }
 
 // huggingFaceTypes are the values of model_type that are supported. Their tensors tell what they differ in.
-var huggingFaceTypes = []string{"gpt_oss", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
+var huggingFaceTypes = []string{"gemma", "gemma2", "gemma3_text", "gpt_oss", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
 
 // huggingFaceConfig is what counts of a config.json.
 type huggingFaceConfig struct {
@@ -39,7 +39,7 @@ type huggingFaceConfig struct {
 	FFN           int                `json:"intermediate_size"`
 	Vocab         int                `json:"vocab_size"`
 	Context       int                `json:"max_position_embeddings"`
-	Tied          bool               `json:"tie_word_embeddings"`
+	Tied          *bool              `json:"tie_word_embeddings"`
 	Activation    string             `json:"hidden_act"`
 	NormEps       float64            `json:"rms_norm_eps"`
 	RopeTheta     float64            `json:"rope_theta"`
@@ -63,6 +63,8 @@ type huggingFaceConfig struct {
 	LayerTypes []string `json:"layer_types"`
 	Limit      float64  `json:"swiglu_limit"`
 	Slope      *float64 `json:"swiglu_alpha"`
+
+	gemmaConfig
 }
 
 // A huggingFaceRotary is what a config.json says of the rotary embedding.
@@ -70,6 +72,10 @@ type huggingFaceRotary struct {
 	Theta   float64               `json:"rope_theta"`
 	Partial float64               `json:"partial_rotary_factor"`
 	Old     qkv.RotaryScalingType `json:"type"` // what older models have in the place of rope_type
+
+	Full    *huggingFaceRotary `json:"full_attention"` // of Gemma 3, in the place of all others
+	Sliding *huggingFaceRotary `json:"sliding_attention"`
+
 	qkv.RotaryScaling
 }
 
@@ -134,13 +140,21 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		return nil, fmt.Errorf("model: the configuration: %w", err)
 	}
 	c := Config{
-		Layers: x.Layers, Width: x.Width, Heads: x.Heads, KVHeads: x.KVHeads, FFN: x.FFN, Vocab: x.Vocab, Context: x.Context, Tied: x.Tied,
+		Layers: x.Layers, Width: x.Width, Heads: x.Heads, KVHeads: x.KVHeads, FFN: x.FFN, Vocab: x.Vocab, Context: x.Context,
+		Tied:    x.isGemma(),
 		Options: Options{HeadDim: x.HeadDim, NormEps: float32(x.NormEps), HalfSplit: true},
+	}
+	if x.Tied != nil {
+		c.Tied = *x.Tied
 	}
 	if c.KVHeads == 0 {
 		c.KVHeads = c.Heads
 	}
-	if c.Heads > 0 {
+	switch {
+	case c.Heads <= 0: // refused later
+	case x.isGemma():
+		x.gemmaRotary(r, &c)
+	default:
 		x.rotary(r, &c)
 	}
 	window := x.SlidingWindow != 0 && x.SlidingWindow < x.Context
@@ -148,8 +162,13 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		r.names = gptOSSNames()
 		r.gptOSS(f)
 	}
+	if x.isGemma() && x.Type != "gemma" {
+		r.names = gemmaNames()
+	}
 	r.options(&c)
 	switch x.Type {
+	case "gemma", "gemma2", "gemma3_text":
+		x.gemma(r, &c)
 	case "gpt_oss":
 		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
 		c.Clamp, c.Window, c.Period, c.LocalRotary = float32(cmp.Or(x.Limit, 7)), x.SlidingWindow, 2, c.Rotary
@@ -197,7 +216,7 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 	switch {
 	case !slices.Contains(huggingFaceTypes, x.Type):
 		r.fail("model_type is %.40q, supported are %q", x.Type, huggingFaceTypes)
-	case x.Activation != "silu":
+	case x.Activation != "silu" && !x.isGemma():
 		r.fail("hidden_act is %.40q, silu is supported", x.Activation)
 	case c.Window == 0 && window && slices.Contains([]string{"mistral", "mixtral", "phi3"}, x.Type):
 		c.allLocal(x.SlidingWindow)

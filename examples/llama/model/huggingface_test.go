@@ -176,7 +176,7 @@ func TestHuggingFaceRotary(t *testing.T) {
 
 // TestSaved: folders that transformers have saved, in shards of BF16, have logits of transformers, within 4e-6 of the largest.
 func TestSaved(t *testing.T) {
-	for _, name := range []string{"gpt_oss", "phi3", "qwen2_moe", "qwen3_moe"} {
+	for _, name := range []string{"gemma2", "gemma3_text", "gpt_oss", "llama", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"} {
 		t.Run(name, func(t *testing.T) {
 			folder := filepath.Join("testdata/saved", name)
 			type reference struct {
@@ -260,4 +260,75 @@ func TestHuggingFaceErrors(t *testing.T) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
+}
+
+// TestHuggingFaceGemma: what configurations of Gemmas say, or do not.
+func TestHuggingFaceGemma(t *testing.T) {
+	config, err := os.ReadFile("testdata/saved/gemma3_text/config.json")
+	must(err)
+	f, err := safetensors.OpenFolder("testdata/saved/gemma3_text")
+	must(err)
+	defer f.Close()
+	for _, c := range []struct {
+		key   string
+		value any
+		want  string
+	}{
+		{"hidden_activation", "silu", `hidden_activation is "silu"`},
+		{"use_bidirectional_attention", true, "use_bidirectional_attention"},
+		{"layer_types", []string{"sliding_attention"}, "layer_types has 1 layers, num_hidden_layers is 4"},
+		{"layer_types", []string{"sliding_attention", "full_attention", "full_attention", "full_attention"}, `layer_types[2] is "full_attention"`},
+		{"final_logit_softcapping", -1, `final_logit_softcapping is "-1"`},
+		{"attn_logit_softcapping", "x", "attn_logit_softcapping is"},
+		{"rope_parameters", map[string]any{"full_attention": map[string]any{"rope_theta": 1e6}}, "without sliding_attention"},
+		{"rope_parameters", map[string]any{"full_attention": map[string]any{}}, "rope_parameters has no rope_theta"},
+		{"model_type", "gemma", "sliding_window is 12, none is supported of gemma"},
+		{"model_type", "gemma3", `model_type is "gemma3"`},
+		{"tie_word_embeddings", nil, ""}, // they are
+		{"attn_logit_softcapping", 3, ""},
+	} {
+		var x map[string]any
+		must(json.Unmarshal(config, &x))
+		if x[c.key] = c.value; c.value == nil {
+			delete(x, c.key)
+		}
+		data, err := json.Marshal(x)
+		must(err)
+		w, err := FromHuggingFace(data, f)
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s %v: error %v, want %q", c.key, c.value, err, c.want)
+			}
+			continue
+		}
+		if err != nil || !w.Tied || c.key == "attn_logit_softcapping" && w.Softcap != 3 {
+			t.Errorf("%s %v: %v, %+v", c.key, c.value, err, w)
+		}
+	}
+	old := huggingFaceConfig{Type: "gemma3_text", RopeTheta: 1e6, gemmaConfig: gemmaConfig{LocalTheta: 500}}
+	c := Config{Width: 64, Heads: 2}
+	if old.gemmaRotary(new(reader), &c); c.Rotary.Base != 1e6 || c.LocalRotary.Base != 500 {
+		t.Errorf("bases %v and %v", c.Rotary.Base, c.LocalRotary.Base)
+	}
+}
+
+// FuzzFromHuggingFace: any configuration beside any tensors is a model or an error.
+func FuzzFromHuggingFace(f *testing.F) {
+	folders, err := filepath.Glob("testdata/saved/*")
+	must(err)
+	var files []*safetensors.File
+	for i, folder := range folders {
+		config, err := os.ReadFile(filepath.Join(folder, "config.json"))
+		must(err)
+		file, err := safetensors.OpenFolder(folder)
+		must(err)
+		files = append(files, file)
+		f.Add(config, uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, config []byte, of uint8) {
+		w, err := FromHuggingFace(config, files[int(of)%len(files)])
+		if (w == nil) == (err == nil) {
+			t.Errorf("weights %v, error %v", w != nil, err)
+		}
+	})
 }

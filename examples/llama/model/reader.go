@@ -39,6 +39,7 @@ type reader struct {
 	stored []string // names of all tensors
 	find   func(name string) stored
 	used   map[string]bool
+	addOne bool // to the weights of norms, as files of Gemmas have them
 	err    error
 }
 
@@ -114,6 +115,18 @@ func (r *reader) matrix(name string, rows, cols int) qkv.Matrix {
 
 func (r *reader) vector(name string, n int) []float32 { return r.vectors(name, 1, n) }
 
+// norm returns the weights of a norm.
+func (r *reader) norm(name string, n int) []float32 {
+	x := r.vector(name, n)
+	if r.addOne {
+		x = slices.Clone(x) // may be the file's
+		for i := range x {
+			x[i]++
+		}
+	}
+	return x
+}
+
 func (r *reader) vectors(name string, rows, n int) []float32 {
 	t := r.tensor(name, rows, n)
 	if t == nil {
@@ -156,15 +169,17 @@ func (r *reader) weights(c Config) (*Tensors, error) {
 func (r *reader) tensors(c Config) *Tensors {
 	n := r.names
 	t := &Tensors{Config: c, Blocks: make([]BlockOf[qkv.Matrix], c.Layers)}
-	t.Embedding, t.Norm = r.matrix(n.embedding, c.Vocab, c.Width), r.vector(n.norm, c.Width)
+	t.Embedding, t.Norm = r.matrix(n.embedding, c.Vocab, c.Width), r.norm(n.norm, c.Width)
 	if t.Out = t.Embedding; !c.Tied {
 		t.Out = r.matrix(n.out, c.Vocab, c.Width)
 	}
+	r.used[n.out] = true // which files of tied ones may have as well
 	q, kv := c.Heads*c.Dim(), c.KVHeads*c.Dim()
 	for i := range t.Blocks {
 		b, layer := &t.Blocks[i], fmt.Sprintf(n.layer, i)
 		linear := func(name string, rows, cols int) qkv.Matrix { return r.matrix(layer+name+".weight", rows, cols) }
 		vector := func(name string, cols int) []float32 { return r.vector(layer+name, cols) }
+		norm := func(name string, cols int) []float32 { return r.norm(layer+name, cols) }
 		if r.has(layer + n.qkv + ".weight") { // all in one, as Phi-3 has them
 			if all := linear(n.qkv, q+2*kv, c.Width); r.err == nil {
 				b.Q, b.K, b.V = all.Slice(0, q), all.Slice(q, q+kv), all.Slice(q+kv, q+2*kv)
@@ -188,7 +203,7 @@ func (r *reader) tensors(c Config) *Tensors {
 			b.Down = linear(n.mlp.down, c.Width, ffn)
 		}
 		b.O = linear(n.o, c.Width, q)
-		b.AttnNorm, b.FFNNorm = vector(n.attnNorm, c.Width), vector(n.ffnNorm, c.Width)
+		b.AttnNorm, b.FFNNorm = norm(n.attnNorm, c.Width), norm(n.ffnNorm, c.Width)
 		if c.Bias {
 			b.QBias, b.KBias, b.VBias = vector(n.q+".bias", q), vector(n.k+".bias", kv), vector(n.v+".bias", kv)
 		}
@@ -199,10 +214,10 @@ func (r *reader) tensors(c Config) *Tensors {
 			b.Sinks = vector(n.sinks, c.Heads)
 		}
 		if c.QKNorm {
-			b.QNorm, b.KNorm = vector(n.qNorm, c.Dim()), vector(n.kNorm, c.Dim())
+			b.QNorm, b.KNorm = norm(n.qNorm, c.Dim()), norm(n.kNorm, c.Dim())
 		}
 		if c.PostNorm {
-			b.AttnPost, b.FFNPost = vector(n.attnPost, c.Width), vector(n.ffnPost, c.Width)
+			b.AttnPost, b.FFNPost = norm(n.attnPost, c.Width), norm(n.ffnPost, c.Width)
 		}
 	}
 	return t
