@@ -2,17 +2,19 @@
 // drafts, files. The engine is in package model, which is the part to read.
 //
 //	go run ./examples/llama
-//	go run ./examples/llama -bin stories15M.bin
 //	go run ./examples/llama -model FILE.gguf -prompt "Once upon a time"
 //	go run ./examples/llama -model FILE.gguf -prompt "One" -prompt "Another" -draft 4
 //	go run ./examples/llama -model FILE.gguf -prompt "A long beginning" -prompt-cache FILE
 //	go run ./examples/llama -model FILE.gguf -perplexity text.txt
 //	go run ./examples/llama -model FILE.gguf -speed pp512,tg64@4096
 //	go run ./examples/llama -model FILE.gguf -explain
+//	go run ./examples/llama -model FOLDER -prompt "Once upon a time"
+//	go run ./examples/llama -model stories15M.bin -prompt "Once upon a time"
 //
-// With a GGUF file, or a folder with config.json, tokenizer.json and safetensors, it continues texts, says how likely the model finds one, or how fast it reads. Otherwise it shows what
-// the engine does: with weights of https://github.com/karpathy/llama2.c, or random ones, whose tokens mean
-// nothing and take the same way.
+// With a GGUF file, a folder with config.json, tokenizer.json and safetensors, or a file of
+// https://github.com/karpathy/llama2.c beside its tokenizer.bin, it continues texts, says how likely the model finds one, or
+// how fast it reads. Otherwise it shows what the engine does, with random weights, whose tokens mean nothing and take
+// the same way.
 package main
 
 import (
@@ -35,7 +37,7 @@ import (
 const usage = `usage: llama [flags]
 
 Runs a model. With -model it continues a prompt, rates a text, or times steps. Otherwise it shows what an engine does,
-with random weights or those of -bin.
+with random weights.
 
 `
 
@@ -53,7 +55,6 @@ const least = 8
 
 // options are what the command line says.
 type options struct {
-	bin             string
 	seed            uint64
 	tokens, workers int
 	kv              qkv.ElemType
@@ -114,10 +115,9 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("llama", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
-	f.StringVar(&o.bin, "bin", "", "read the weights from `file`, in the first format of llama2.c")
-	f.Uint64Var(&o.seed, "seed", o.seed, "of samples, of the prompts shown, and of the weights without a file")
+	f.Uint64Var(&o.seed, "seed", o.seed, "of samples, of the prompts shown, and of the weights without a model")
 	f.IntVar(&o.tokens, "tokens", o.tokens, "`number` of tokens to generate after each prompt, as far as the model reads")
-	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file, or a folder of Hugging Face")
+	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file, a folder\nof Hugging Face, or a file .bin of llama2.c beside its tokenizer.bin")
 	f.Func("prompt", "`text` to continue; names of control tokens in it, as <|im_start|>, are these; several are continued\nside by side", func(s string) error {
 		o.prompts = append(o.prompts, s)
 		return nil
@@ -186,8 +186,6 @@ func (o *options) check() error {
 		return fmt.Errorf("-tokens is %d, at least %d are needed", o.tokens, least)
 	case o.tokens < 1:
 		return fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
-	case o.model != "" && o.bin != "":
-		return errors.New("-model and -bin exclude each other")
 	case (o.model != "") != (o.prompts != nil || o.perplexity != "" || o.speed != nil || o.explain):
 		return errors.New("-model goes with -prompt, -perplexity, -speed or -explain")
 	case o.prompts != nil && o.perplexity != "", o.prompts != nil && o.speed != nil, o.perplexity != "" && o.speed != nil:
@@ -228,12 +226,7 @@ func load(o options) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	var w *model.Weights
-	if o.bin != "" {
-		w, err = model.Load(o.bin)
-	} else {
-		w, err = model.Random(model.Small, o.seed)
-	}
+	w, err := model.Random(model.Small, o.seed)
 	if err != nil {
 		return nil, err
 	}

@@ -43,31 +43,46 @@ func TestShow(t *testing.T) {
 	}
 }
 
-func TestFile(t *testing.T) {
+// TestLlama2C: a file of llama2.c is a model with the tokenizer beside it. Its layers add nothing, and a token stands for
+// itself, so it repeats the last one.
+func TestLlama2C(t *testing.T) {
 	const width, ffn, layers, heads, kvHeads, vocab, context = 8, 12, 2, 2, 1, 9, 40
-	const weights = vocab*width + layers*width*(2+2*width+2*width*kvHeads/heads+3*ffn) + width + context*width/heads
-	var b bytes.Buffer
-	for _, n := range []int32{width, ffn, layers, heads, kvHeads, vocab, context} {
-		if err := binary.Write(&b, binary.LittleEndian, n); err != nil {
-			t.Fatal(err)
+	const weights = layers * (2*width*width + 2*width*width*kvHeads/heads + 3*width*ffn)
+	var b, tokens bytes.Buffer
+	write := func(b *bytes.Buffer, values ...any) {
+		for _, v := range values {
+			if err := binary.Write(b, binary.LittleEndian, v); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	b.Write(make([]byte, 4*weights))
-	name := filepath.Join(t.TempDir(), "model.bin")
+	write(&b, []int32{width, ffn, layers, heads, kvHeads, vocab, context})
+	embedding, ones := make([]float32, vocab*width), slices.Repeat([]float32{1}, width)
+	write(&tokens, int32(6))
+	for i, token := range []string{"<unk>", "\n<s>\n", "\n</s>\n", " ", "a", "b", "c", "d", "e"} {
+		embedding[i*width+i%width] = 1
+		write(&tokens, float32(-i), int32(len(token)), []byte(token))
+	}
+	write(&b, embedding, make([]float32, layers*width+weights+layers*width), ones, make([]float32, context*width/heads))
+	folder := t.TempDir()
+	name := filepath.Join(folder, "model.bin")
 	for _, c := range []struct {
+		file     string
 		data     []byte
 		code     int
 		out, err string
 	}{
-		{b.Bytes(), exitOK, "2 layers, 8 wide, 2 heads over 1, FFN 12, vocabulary 9", ""},
-		{b.Bytes()[:99], exitFailed, "", "the file has 99 bytes, its header says"},
-		{append(bytes.Clone(b.Bytes()[:24]), 31, 0, 0, 0), exitFailed, "", "its header says"},
+		{"model.bin", b.Bytes()[:99], exitFailed, "", "the file has 99 bytes, its header says"},
+		{"model.bin", append(bytes.Clone(b.Bytes()[:24]), 31, 0, 0, 0), exitFailed, "", "its header says"},
+		{"model.bin", b.Bytes(), exitFailed, "", "tokenizer.bin"},
+		{"tokenizer.bin", tokens.Bytes()[:50], exitFailed, "", "tokenizer.bin: tokenizer: "},
+		{"tokenizer.bin", tokens.Bytes(), exitOK, "abccc\n", "tokens/s"},
 	} {
-		if err := os.WriteFile(name, c.data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, c.file), c.data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if code, stdout, stderr := llama("-bin", name); code != c.code || !strings.Contains(stdout, c.out) || !strings.Contains(stderr, c.err) || (stderr == "") != (c.err == "") {
-			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		if code, stdout, stderr := llama("-model", name, "-prompt", "abc", "-tokens", "2"); code != c.code || stdout != c.out || !strings.Contains(stderr, c.err) {
+			t.Errorf("exit code %d\n%s%s, want %q and %q", code, stdout, stderr, c.out, c.err)
 		}
 	}
 }
@@ -101,7 +116,6 @@ func TestUsage(t *testing.T) {
 		{[]string{"-model", "x", "-speed", "tg5@-1"}, exitUsage, "llama: invalid value \"tg5@-1\" for flag -speed: \"tg5@-1\" is no work such as pp512 or tg64@4096\n"},
 		{[]string{"-model", "x", "-speed", "pp9999999"}, exitUsage, "llama: invalid value \"pp9999999\" for flag -speed: \"pp9999999\" is no work such as pp512 or tg64@4096\n"},
 		{[]string{"-model", "testdata/tiny.gguf", "-speed", "pp9999"}, exitFailed, "llama: a work has 9999 tokens, the model reads 256\n"},
-		{[]string{"-model", "x", "-bin", "y", "-prompt", "z"}, exitUsage, "llama: -model and -bin exclude each other\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-tokens", "0"}, exitUsage, "llama: -tokens is 0, at least 1 is needed\n"},
 		{[]string{"-temperature", "NaN"}, exitUsage, "llama: -temperature is NaN, a finite number from 0 on is supported\n"},
 		{[]string{"-temperature", "-0.1"}, exitUsage, "llama: -temperature is -0.1, a finite number from 0 on is supported\n"},

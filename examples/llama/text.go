@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/pprof"
 	"time"
 
@@ -62,11 +63,32 @@ func openFolder(name string) (*model.Tensors, *tokenizer.Tokenizer, io.Closer, e
 	return w, t, f, nil
 }
 
+// openLlama2C opens a file of llama2.c, and the tokenizer.bin in its folder.
+func openLlama2C(name string) (*model.Tensors, *tokenizer.Tokenizer, io.Closer, error) {
+	w, err := model.OpenLlama2C(name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	vocab := filepath.Join(filepath.Dir(name), "tokenizer.bin")
+	data, err := bounded.ReadFile(vocab, mostText)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	t, err := tokenizer.FromLlama2C(data, w.Vocab)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%s: %w", vocab, err)
+	}
+	return w, t, io.NopCloser(nil), nil
+}
+
 // open opens a model. Close it when it is not used any more.
 func open(o options) (_ *file, err error) {
 	read := openFile
-	if info, err := os.Stat(o.model); err == nil && info.IsDir() {
+	switch info, err := os.Stat(o.model); {
+	case err == nil && info.IsDir():
 		read = openFolder
+	case filepath.Ext(o.model) == ".bin":
+		read = openLlama2C
 	}
 	w, t, f, err := read(o.model)
 	if err != nil {

@@ -26,6 +26,15 @@ func Load(path string) (*Weights, error) {
 	return w, nil
 }
 
+// OpenLlama2C returns the weights in a file, see [Read], as those of other files.
+func OpenLlama2C(path string) (*Tensors, error) {
+	w, err := Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return tensorsOf(w), nil
+}
+
 // Read reads weights in the first format of https://github.com/karpathy/llama2.c (export.py
 // --version 0), which is size bytes: 7 int32, then float32, in little-endian order,
 //
