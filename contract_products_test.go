@@ -76,7 +76,11 @@ func TestContractProducts(t *testing.T) {
 						}
 						continue
 					}
-					for _, typ := range int8Types {
+					types := int8Types
+					if raceEnabled {
+						types = []qkv.WeightType{qkv.WeightInt8, qkv.WeightQ4_1}
+					}
+					for _, typ := range types {
 						w := newInt8Weights(rand.New(rand.NewPCG(uint64(typ), 9)), typ, 20, 256, 64)
 						if c.scale-c.scale != 0 && c.scale == c.scale && typ == qkv.WeightMXFP4 || c.least != 0 && !w.hasMins {
 							continue // there is no such number
