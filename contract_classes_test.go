@@ -149,15 +149,27 @@ var classContract = map[string]struct {
 		gives(t, a, c, undefined, nan, nan)
 	}},
 	"Int8: infinite scale of a key that the row attends": {integerKeys, func(t *testing.T, a *subject) {
-		gives(t, a, int8Call([]float32{1, 1}, []int8{1, 0, 0, 0}, posInf, 0), undefined, nan, nan)
-		gives(t, a, int8Call([]float32{1, 1}, []int8{1, 0, 0, 0}, negInf, 0), 0, 0, 1)
-		gives(t, a, int8Call([]float32{1, 1}, []int8{1, -1, 0, 0}, negInf, 0), undefined, nan, nan)
-		gives(t, a, int8Call([]float32{0, 0}, []int8{1, 1, 0, 0}, negInf, 0), undefined, nan, nan)
+		for _, typ := range scaledTypes {
+			givesScale(t, a, typ, 1, 1, 0, posInf, undefined)
+			givesScale(t, a, typ, 1, 1, 0, negInf, math.Inf(-1))
+			givesScale(t, a, typ, 1, 0, 0, negInf, undefined)
+			givesScale(t, a, typ, 0, 1, 1, negInf, undefined)
+			if typ != qkv.TypeQ4_1 { // whose codes have no sign
+				givesScale(t, a, typ, 1, 1, -1, negInf, undefined)
+			}
+		}
 	}},
 	"Int8: scale of a key whose product with that of the query is beyond float32": {integerKeys, func(t *testing.T, a *subject) {
-		gives(t, a, int8Call([]float32{1e6, 1e6}, []int8{1, 0, 0, 0}, 3e38, 0), undefined, nan, nan)
-		gives(t, a, int8Call([]float32{1e6, 1e6}, []int8{-1, 0, 0, 0}, 3e38, 0), 0, 0, 1)
-		gives(t, a, int8Call([]float32{1e6, 1e6}, []int8{1, -1, 0, 0}, 3e38, 0), undefined, nan, nan)
+		for _, typ := range scaledTypes {
+			const q = 1.5e38
+			givesScale(t, a, typ, q, 1, 0, 65504, undefined)
+			givesScale(t, a, typ, q, 1, 0, -65504, math.Inf(-1))
+			givesScale(t, a, typ, q, 0, 0, 65504, undefined)
+			if typ != qkv.TypeQ4_1 {
+				givesScale(t, a, typ, q, -1, 0, 65504, math.Inf(-1))
+				givesScale(t, a, typ, q, 1, -1, -65504, undefined)
+			}
+		}
 	}},
 	"Int8: scale of a key whose product with that of the query is subnormal": {integerKeys, func(t *testing.T, a *subject) {
 		for _, heads := range []int{1, 40} {
@@ -209,6 +221,7 @@ var classContract = map[string]struct {
 			c.V = qkv.BHSD([]float32{1, x}, 1, 1, 2, 1)
 			gives(t, a, c, 100, nan)
 		}
+		testNumberOfValue(t, a, false)
 	}},
 	"values in Int8: product of a weight and the scale of its value that is beyond float32": {integerValues, func(t *testing.T, a *subject) {
 		gives(t, a, probMod(valued(3e38, 1), 2, 1), math.Ln2, nan)
@@ -219,7 +232,9 @@ var classContract = map[string]struct {
 		gives(t, a, valued(least, least), math.Ln2, 0)
 		gives(t, a, valued(2*least, 2*least), math.Ln2, 2*least)
 	}},
-	"values in Int8: Min of a value that is NaN or infinite, in BlockQ4_1": {integerValues, testLeastOfValue},
+	"values in Int8: Min of a value that is NaN or infinite, in BlockQ4_1": {integerValues, func(t *testing.T, a *subject) {
+		testNumberOfValue(t, a, true)
+	}},
 	"BFloat16: number of the scaled query or a key from 2^128 - 2^119 on": {roundedKeys, func(t *testing.T, a *subject) {
 		const first, below = 0x1.ffp127, 0x1.fefffep127
 		gives(t, a, scored(first, 0), undefined, nan, nan)
@@ -269,18 +284,36 @@ func integerKeys(a *subject) bool   { return a.precision == qkv.PrecisionInt8 }
 func integerValues(a *subject) bool { return a.values == qkv.PrecisionInt8 }
 func roundedKeys(a *subject) bool   { return a.precision == qkv.PrecisionBFloat16 }
 
-// givesLeast is [gives] of a query of 32 dims, two of which are not 0, and two keys of BlockQ4_1 that are zeros but for a
-// Min. The log-sum-exp says which outputs there are.
-func givesLeast(t *testing.T, a *subject, q0, q1, least float32, lse float64) {
+// givesScale is [gives] of a query of 32 dims, the first two of which are q, and two keys of a type that are integers in
+// these and zeros otherwise, with a scale.
+func givesScale(t *testing.T, a *subject, typ qkv.ElemType, q float32, first, second int8, scale float32, lse float64) {
 	t.Helper()
-	c, q := scored(0, 0), make([]float32, 32)
-	q[0], q[1] = q0, q1
-	k := newPool(qkv.TypeQ4_1, [4]int{1, 1, 2, 32})
+	k, half := newPool(typ, [4]int{1, 1, 2, 32}), uint16(qkv.ToFloat16(scale))
 	for i := range 2 {
-		k.set(0, 0, i, make([]float32, 32))
-		k.setScale(0, 0, i, least)
+		switch typ {
+		case qkv.TypeInt8:
+			clear(k.ints[32*i:][:32])
+			k.ints[32*i], k.ints[32*i+1], k.scales[i] = first, second, scale
+		case qkv.TypeQ8_0:
+			k.blocks[i] = qkv.BlockQ8_0{Scale: half, Quants: [32]int8{first, second}}
+		case qkv.TypeQ4_0:
+			b := &k.q4[i]
+			for at := range b.Quants {
+				b.Quants[at] = 0x88
+			}
+			b.Scale, b.Quants[0], b.Quants[1] = half, uint8(0x88+int(first)), uint8(0x88+int(second))
+		case qkv.TypeQ4_1:
+			k.q41[i] = qkv.BlockQ4_1{Scale: half, Quants: [16]uint8{uint8(first), uint8(second)}}
+		}
 	}
-	c.Q = qkv.BHSD(q, 1, 1, 1, 32)
+	givesKeys(t, a, []float32{q, q}, k, lse)
+}
+
+// givesKeys is [gives] of a query of 32 dims, the others 0, and two keys. The log-sum-exp says which outputs there are.
+func givesKeys(t *testing.T, a *subject, q []float32, k *pool, lse float64) {
+	t.Helper()
+	c := scored(0, 0)
+	c.Q = qkv.BHSD(append(slices.Clone(q), make([]float32, 32-len(q))...), 1, 1, 1, 32)
 	c.K, c.KScale = k.views()
 	switch lse {
 	case math.Inf(-1):
@@ -292,19 +325,37 @@ func givesLeast(t *testing.T, a *subject, q0, q1, least float32, lse float64) {
 	}
 }
 
-// testLeastOfValue makes the Min of a value's block NaN or infinite: the dims of the block are NaN, or an infinity or NaN.
-func testLeastOfValue(t *testing.T, a *subject) {
+// givesLeast is [gives] of a query of 32 dims, two of which are not 0, and two keys of BlockQ4_1 that are zeros but for a
+// Min.
+func givesLeast(t *testing.T, a *subject, q0, q1, least float32, lse float64) {
+	t.Helper()
+	k := newPool(qkv.TypeQ4_1, [4]int{1, 1, 2, 32})
+	for i := range 2 {
+		k.set(0, 0, i, make([]float32, 32))
+		k.setScale(0, 0, i, least)
+	}
+	givesKeys(t, a, []float32{q0, q1}, k, lse)
+}
+
+// testNumberOfValue makes the Min, or the Scale, of a value's block of BlockQ4_1 NaN or infinite: the dims of the block are
+// NaN, or of an infinite Min an infinity or NaN.
+func testNumberOfValue(t *testing.T, a *subject, least bool) {
+	const token = 20
 	for _, queries := range fewAndMany {
 		for _, poison := range poisons {
 			p, _, v := scaled(qkv.TypeQ4_1, queries, bottomRight)
-			v.setScale(0, 1, 20, poison)
+			if b := &v.q41[(v.shape[2]+token)*v.rowUnits]; least {
+				b.Min = uint16(qkv.ToFloat16(poison))
+			} else {
+				b.Scale = uint16(qkv.ToFloat16(poison))
+			}
 			a.prepare(p)
 			out, _ := p.run(t, a.Engine)
 			for row := range 4 * queries {
-				attends := row >= 2*queries && 37-queries+row%queries >= 20
+				attends := row >= 2*queries && 37-queries+row%queries >= token
 				for d, x := range out[row*64:][:64] {
-					if bad := attends && d < 32; bad != (x-x != 0) || bad && poison != poison && x == x {
-						t.Fatalf("Min %v: row %d, dim %d is %v", poison, row, d, x)
+					if bad := attends && d < 32; bad != (x-x != 0) || bad && x == x && (!least || poison != poison) {
+						t.Fatalf("Min %v, %v: row %d, dim %d is %v", least, poison, row, d, x)
 					}
 				}
 			}
