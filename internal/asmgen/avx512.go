@@ -25,6 +25,7 @@ var avx512 = func() *Arch {
 	arch.Rows = []int{12, 8, 8, 6}
 	arch.Turn, arch.TurnFar = 256, 48
 	arch.NextSteps = 4
+	arch.FewAccs = 9 // two units with a latency of four cycles, which also read a row of B for so few multiply-adds
 
 	arch.FMABroadcast = func(f *Func, addr string, y, acc, _ Vec) {
 		f.Op("VFMADD231PS.BCST", addr, y, acc)
