@@ -127,7 +127,7 @@ func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Poi
 		m.Next = uintptr(src) + uintptr(at.packedBytes(depth)*at.lanes)
 		m.NextEnd = m.Next + uintptr(at.packedBytes(min(kernel.KC, p.Depth-k-depth))*at.lanes)
 		if k+depth == p.Depth {
-			j.ask(ws, after, 1)
+			j.ask(ws, after, row, 1)
 		}
 		j.rowsInt8(ws, row, 1, k)
 	}

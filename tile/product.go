@@ -222,6 +222,10 @@ type ProductPlan struct {
 	// CopyX says that a step over the depth of a block of X is copied, for all panels of a run.
 	CopyX bool
 
+	// FarX says that a farther cache than the second-level one has a block of X, as each panel reads it anew: the rows
+	// of a step over the depth are asked for again with each panel.
+	FarX bool
+
 	// Rounded says that blocks of X are rounded, and Pairs that they are multiplied in pairs; then CopyX
 	// only says that the steps over the depth come before the panels of a run.
 	Rounded, Pairs bool
@@ -255,8 +259,9 @@ func (p *Part) units(l *layout) (units, panels int) {
 }
 
 const (
-	// productItems is the least number of items a worker to aim for.
-	productItems = 8
+	// productItems is the least number of items a worker to aim for. wideItems is that where panels are wide and packed,
+	// as long as items have several: what an item begins with has been asked for there.
+	productItems, wideItems = 8, 16
 
 	// shareItems is the least number of items of a worker's run of its own where an item is of more than a unit, and
 	// shareBytes about what an item reads then.
@@ -267,8 +272,9 @@ const (
 	productRun = 8
 
 	// wideLanes are the lanes of panels that take so long, for what is read of X, that it may come
-	// from the third-level cache: blocks of X are not copied, and go through runs of wideColumns.
-	wideLanes, wideColumns = 64, 2048
+	// from the third-level cache: blocks of X are not copied, and go through runs of wideColumns. They have about
+	// wideRows rows, with which reading a step of a panel takes little of the time that it is multiplied by.
+	wideLanes, wideColumns, wideRows = 64, 2048, 128
 
 	// copyXRows is the least rows for which it pays to copy blocks of X, and copyXColumns the
 	// columns of a run then: the block is copied again for each run.
@@ -308,7 +314,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
 	// beside the weights and the results of a panel.
-	step := e.set.Rows
+	step, items := e.set.Rows, productItems
 	mc, nc := max(step, e.caches.L2/8/(4*kernel.KC)), 1
 	if int64(p.Depth)*int64(4*mc) <= int64(e.caches.L2) {
 		nc = productRun
@@ -324,7 +330,9 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	case wide:
 		// Weights come in time for smaller blocks too, with which the cache keeps more of X
 		// and of the results of a panel.
-		mc, nc = max(step, mc/2), max(1, wideColumns*plan.Units/columns)
+		mc, nc = max(step, min(mc, wideRows)), max(1, wideColumns*plan.Units/columns)
+		plan.FarX = int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/2)
+		items = wideItems
 	case p.Precision == kernel.PrecisionInt8 && !packed:
 		// Weights are packed again for each block of rows, which the second-level cache holds: X from a farther
 		// one for each panel takes longer.
@@ -353,10 +361,12 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)
 		plan.NC, plan.Runs = divide(plan.Units, nc, 1)
-		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers || combine || plan.Shares {
+		if plan.Workers == 1 || plan.Items() >= items*plan.Workers || combine || plan.Shares {
 			break
 		}
-		mc, nc = plan.MC, plan.NC
+		if mc, nc = plan.MC, plan.NC; nc == 1 && plan.Items() >= productItems*plan.Workers {
+			break
+		}
 		if tall := mc > 4*step; nc > 1 && !(transposed && tall) {
 			nc = (nc + 1) / 2
 		} else if tall {

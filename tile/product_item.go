@@ -418,7 +418,7 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	a := &ws.args
 	y := at.out
 	j.step(ws, at, weights, k)
-	j.ask(ws, next, rows)
+	j.ask(ws, next, row, rows)
 	if ws.int8.asks && at.Int8 != nil && weights == nil {
 		ws.int8.args.Next, ws.int8.args.NextEnd = at.behind(k, ws.terms)
 	}
@@ -458,7 +458,7 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 				next.row, next.rows = row, rows
 			}
 		}
-		j.ask(ws, next, rows)
+		j.ask(ws, next, row, rows)
 		a.C, a.Stride = results, at.lanes
 		a.Add, a.Bias = at.Add || k > 0, nil
 		if k == 0 {
@@ -548,9 +548,9 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	a.B = (*float32)(step)
 }
 
-// ask has the kernel ask for what the next step reads while it multiplies so many rows by what step
+// ask has the kernel ask for what the next step reads while it multiplies a block of rows by what step
 // has set. Rows of X that are copied are read in that order, which the CPU sees by itself.
-func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
+func (j *productJob) ask(ws *productWorkspace, next weightStep, row, rows int) {
 	a, x := &ws.args, &j.product.X
 	a.Next, a.NextEnd, a.ThenRows = 0, 0, 0
 	ws.int8.args.Next, ws.int8.args.NextEnd = 0, 0
@@ -567,6 +567,9 @@ func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 	if next.part.Int8 != nil {
 		ws.int8.args.Next, ws.int8.args.NextEnd = a.Next, a.NextEnd
 		return
+	}
+	if j.plan.FarX && next.rows == 0 { // the same block
+		next.row, next.rows = row, rows
 	}
 	if next.rows > 0 && x.Col == 1 && !j.plan.CopyX && !j.plan.Rounded {
 		a.Then, a.ThenRows = uintptr(x.at(next.row, next.k)), next.rows

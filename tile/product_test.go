@@ -93,7 +93,7 @@ func TestProductWorkers(t *testing.T) {
 
 // TestWeightsAhead: with each step over packed weights the kernel is told what the next one reads of
 // them, neither less nor more, through all panels, parts and items, and of X what a block of rows has
-// not read yet, unless it is copied.
+// not read yet, or none of it if it is copied, or all again if no near cache holds it.
 func TestWeightsAhead(t *testing.T) {
 	type weights struct{ from, to uintptr }
 	type rowsOfX struct {
@@ -104,7 +104,7 @@ func TestWeightsAhead(t *testing.T) {
 		rows, depth int
 		seq         int      // rows of a sequence
 		widths      [][2]int // heads and width of each part
-		copies      bool
+		copies, far bool
 		gated       bool // the second part is the Up of the first
 	}{
 		{rows: 7, depth: 100, seq: 7, widths: [][2]int{{1, 64}}},
@@ -114,6 +114,7 @@ func TestWeightsAhead(t *testing.T) {
 		{rows: 700, depth: 4096, seq: 350, widths: [][2]int{{1, 700}}, copies: true},
 		{rows: 700, depth: 4000, seq: 700, widths: [][2]int{{3, 70}, {2, 33}}, copies: true},
 		{rows: 256, depth: 4352, seq: 1, widths: [][2]int{{5, 64}}, copies: true},
+		{rows: 300, depth: 4096, seq: 100, widths: [][2]int{{1, 200}, {2, 33}, {1, 64}}, far: true},
 		{rows: 7, depth: 600, seq: 7, widths: [][2]int{{1, 1000}, {1, 1000}}, gated: true},
 		{rows: 300, depth: 600, seq: 300, widths: [][2]int{{1, 1000}, {1, 1000}, {1, 70}}, gated: true},
 		{rows: 700, depth: 4096, seq: 700, widths: [][2]int{{1, 700}, {1, 700}}, gated: true, copies: true},
@@ -166,7 +167,7 @@ func TestWeightsAhead(t *testing.T) {
 			p.Parts[1].Up = true
 		}
 		plan := e.PlanProduct(p, 1)
-		if plan.CopyX != c.copies {
+		if plan.CopyX != c.copies || plan.FarX != c.far {
 			t.Fatalf("%+v: the plan is %+v", c, plan)
 		}
 		if !e.Multiply(p, 1) {
@@ -206,7 +207,7 @@ func TestWeightsAhead(t *testing.T) {
 				}
 			}
 			want := readX[i+1]
-			if want.n = min(plan.MC, c.rows-block*plan.MC); seen[want.first] {
+			if want.n = min(plan.MC, c.rows-block*plan.MC); seen[want.first] && !plan.FarX {
 				want = rowsOfX{}
 			}
 			if got := askedX[i]; got != want && (got.n > 0 || want.n > 0) {
