@@ -50,6 +50,7 @@ type int8Adder struct {
 	spare            Vec
 	acc              [][]Vec
 	x, y, ones, tail Vec
+	bits, left       Vec // of codes of 4 bits: their bits, and how far they are to the left, "" where they are in memory
 }
 
 // int8AddRows is the most rows that are multiplied at a time.
@@ -323,6 +324,14 @@ func (a *int8Adder) upperCodes() string {
 	return a.symbol("upperCodes", 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4) + "(SB)"
 }
 
+// behind is upperCodes, of sums in a tile.
+func (a *int8Adder) behind() string {
+	if a.left != "" {
+		return string(a.left)
+	}
+	return a.upperCodes()
+}
+
 // inPlaces returns a byte in each place of a code, of upper ones 16 times as much where they are so.
 func (a *int8Adder) inPlaces(b uint32) string {
 	words := []uint32{b * 0x01010101}
@@ -548,6 +557,12 @@ func (a *int8Adder) tile() {
 		a.ones = m.one("ones of 16 bits")
 		a.Op(a.Load, a.patternAt(0x00010001), a.ones)
 	}
+	a.bits, a.left = "", ""
+	if a.upperAsIs() && a.twoBlocks() { // in memory they may lie across lines
+		a.bits, a.left = m.one("bits of codes"), m.one("bits behind codes")
+		a.Op(a.Load, a.inPlaces(15), a.bits)
+		a.Op(a.Load, a.upperCodes(), a.left)
+	}
 	if a.part && a.VectorMasks {
 		a.tail = m.one("dims")
 		a.Op(a.Mov, a.slot(addDims), a.n)
@@ -629,7 +644,7 @@ func (a *int8Adder) lessEights(half int) {
 	a.Op(a.Add, a.slot(addEights), a.codes)
 	for r, acc := range a.acc {
 		a.broadcast(r)
-		a.Op("VPSLLVD", a.upperCodes(), a.x, acc[0])
+		a.Op("VPSLLVD", a.behind(), a.x, acc[0])
 		for _, v := range acc[1:] {
 			a.Op(a.Copy, acc[0], v)
 		}
@@ -682,7 +697,11 @@ func (a *int8Adder) loadDims(key int, v Vec) {
 		if !a.upperAsIs() {
 			a.Op("VPSRLVD", a.upperCodes(), v, v)
 		}
-		a.Op(and, a.inPlaces(15), v, v)
+		if a.bits != "" {
+			a.Op(and, a.bits, v, v)
+		} else {
+			a.Op(and, a.inPlaces(15), v, v)
+		}
 	case a.part && a.VectorMasks:
 		a.Op("VPMASKMOVD", addr, a.tail, v)
 	case a.part:
@@ -775,7 +794,7 @@ func (a *int8Adder) addSums(half int) {
 		for j, v := range acc {
 			at := mem(sums, 4*blockDims*r+(half*a.vecs+j)*a.Bytes())
 			if a.upperAsIs() {
-				a.Op("VPSRAVD", a.upperCodes(), v, v)
+				a.Op("VPSRAVD", a.behind(), v, v)
 			}
 			a.IntToFloat(a.Func, v, v)
 			a.Op("VFMADD213PS", at, a.x, v)
