@@ -34,7 +34,9 @@ type weigher struct {
 }
 
 // release drops the references to the caller's memory.
-func (m *weigher) release() { m.packArgs.Factors, m.decodeArgs.V, m.decodeArgs.Off = nil, nil, nil }
+func (m *weigher) release() {
+	m.packArgs.Factors, m.toLanesArgs.Src, m.decodeArgs.V, m.decodeArgs.Off = nil, nil, nil, nil
+}
 
 // weigherBlocks returns the blocks of all lanes that the panel has room for.
 func weigherBlocks(p *Problem, lanes int) int {
@@ -124,18 +126,26 @@ func (g *laneGroup) sharesVectors(vec int) bool { return !g.within() && g.rowsPe
 func (m *weigher) packHeads(at *cursor, v *keyRows, g *laneGroup, weights *float32, keys span) {
 	from, e := keys.from&^(kernel.Int8Block-1), v.kv.Elem
 	groups := e.Int8Groups(at.problem.DimV)
+	v.toHead(at, g.head)
+	scales, apart := m.scales, groups*kernel.KeyBlock
+	inPlace := e.UnitValues() == 1 && v.scale != &v.scaleCopy[0] // those of all heads
+	if inPlace {
+		scales, apart = v.scale, v.kv.Scale.Stride[1]
+	}
 	for row, i := 0, 0; row < g.rows; row, i = row+g.rowsPerKV, i+1 {
-		v.toHead(at, g.head+i)
-		if e.UnitValues() == 1 {
-			copy(unsafe.Slice(ptr.At(m.scales, i*kernel.KeyBlock+keys.from), keys.to-keys.from), unsafe.Slice(floatsFrom(v.scale, keys.from), keys.to-keys.from))
+		if !inPlace {
+			v.toHead(at, g.head+i)
+			if e.UnitValues() == 1 {
+				copy(unsafe.Slice(ptr.At(m.scales, i*kernel.KeyBlock+keys.from), keys.to-keys.from), unsafe.Slice(floatsFrom(v.scale, keys.from), keys.to-keys.from))
+			}
+			m.find(at, v, i, keys.from, keys.to)
 		}
-		m.find(at, v, i, keys.from, keys.to)
 		for l := range g.rowsPerKV {
-			m.laneOff[row+l] = i * groups * kernel.KeyBlock
+			m.laneOff[row+l] = i * apart
 		}
 	}
 	for i := range groups {
-		m.toLanes(at, g, m.byLane[0], ptr.At(m.scales, i*kernel.KeyBlock+from), keys.to-from)
+		m.toLanes(at, g, m.byLane[0], ptr.At(scales, i*kernel.KeyBlock+from), keys.to-from)
 		if e.HasMin() {
 			m.toLanes(at, g, m.byLane[1], ptr.At(m.mins, i*kernel.KeyBlock+from), keys.to-from)
 		}
@@ -293,9 +303,11 @@ func gatherHalves(dst []uint16, off []int, each int, base unsafe.Pointer, unit i
 
 // gatherFourHalves is gatherHalves of four numbers from each row. The compiler makes one store of four.
 func gatherFourHalves(dst []uint16, off []int, base unsafe.Pointer, unit int) {
+	to := unsafe.Pointer(unsafe.SliceData(dst[:4*len(off)]))
+	second, third := 2*unit, 3*unit
 	for k, o := range off {
-		row, of := unsafe.Add(base, o), dst[4*k:][:4]
-		four := half(row, 0) | half(row, unit)<<16 | half(row, 2*unit)<<32 | half(row, 3*unit)<<48
+		row, of := unsafe.Add(base, o), (*[4]uint16)(unsafe.Add(to, 8*k))
+		four := half(row, 0) | half(row, unit)<<16 | half(row, second)<<32 | half(row, third)<<48
 		of[0], of[1], of[2], of[3] = uint16(four), uint16(four>>16), uint16(four>>32), uint16(four>>48)
 	}
 }
