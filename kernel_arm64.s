@@ -79369,7 +79369,7 @@ next:
 //	MXFP4Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
 //	MXFP4Rows1, 2 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4..V5 scales; V6 codes; V7 some of them; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
 //	MXFP4Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 lower codes; V7 numbers of codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
-TEXT ·multiplyStripsNEON(SB), 0, $224-8
+TEXT ·multiplyStripsNEON(SB), 0, $288-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R20 // a.Src
@@ -79428,14 +79428,14 @@ Float16Rows8:
 
 Float16Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -79447,13 +79447,13 @@ Float16Rows8Biased:
 	MOVD $8, R20
 
 Float16Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows8Added0
+	FMOVQ (R21), F0
 
-Float16Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows8Begin
@@ -79731,14 +79731,14 @@ Float16Rows7:
 
 Float16Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -79750,13 +79750,13 @@ Float16Rows7Biased:
 	MOVD $7, R20
 
 Float16Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows7Added0
+	FMOVQ (R21), F0
 
-Float16Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows7Begin
@@ -80009,14 +80009,14 @@ Float16Rows6:
 
 Float16Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -80028,13 +80028,13 @@ Float16Rows6Biased:
 	MOVD $6, R20
 
 Float16Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows6Added0
+	FMOVQ (R21), F0
 
-Float16Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows6Begin
@@ -80262,14 +80262,14 @@ Float16Rows5:
 
 Float16Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -80281,13 +80281,13 @@ Float16Rows5Biased:
 	MOVD $5, R20
 
 Float16Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows5Added0
+	FMOVQ (R21), F0
 
-Float16Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows5Begin
@@ -80490,14 +80490,14 @@ Float16Rows4:
 
 Float16Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -80509,13 +80509,13 @@ Float16Rows4Biased:
 	MOVD $4, R20
 
 Float16Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows4Added0
+	FMOVQ (R21), F0
 
-Float16Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows4Begin
@@ -80884,14 +80884,14 @@ Float16Rows3:
 
 Float16Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -80903,13 +80903,13 @@ Float16Rows3Biased:
 	MOVD $3, R20
 
 Float16Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows3Added0
+	FMOVQ (R21), F0
 
-Float16Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows3Begin
@@ -81217,14 +81217,14 @@ Float16Rows2:
 
 Float16Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -81236,13 +81236,13 @@ Float16Rows2Biased:
 	MOVD $2, R20
 
 Float16Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows2Added0
+	FMOVQ (R21), F0
 
-Float16Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows2Begin
@@ -81489,14 +81489,14 @@ Float16Rows1:
 
 Float16Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Float16Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -81508,13 +81508,13 @@ Float16Rows1Biased:
 	MOVD $1, R20
 
 Float16Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Float16Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Float16Rows1Added0
+	FMOVQ (R21), F0
 
-Float16Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Float16Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Float16Rows1Begin
@@ -81772,14 +81772,14 @@ BFloat16Rows8:
 
 BFloat16Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -81791,13 +81791,13 @@ BFloat16Rows8Biased:
 	MOVD $8, R20
 
 BFloat16Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows8Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows8Begin
@@ -82075,14 +82075,14 @@ BFloat16Rows7:
 
 BFloat16Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -82094,13 +82094,13 @@ BFloat16Rows7Biased:
 	MOVD $7, R20
 
 BFloat16Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows7Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows7Begin
@@ -82353,14 +82353,14 @@ BFloat16Rows6:
 
 BFloat16Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -82372,13 +82372,13 @@ BFloat16Rows6Biased:
 	MOVD $6, R20
 
 BFloat16Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows6Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows6Begin
@@ -82606,14 +82606,14 @@ BFloat16Rows5:
 
 BFloat16Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -82625,13 +82625,13 @@ BFloat16Rows5Biased:
 	MOVD $5, R20
 
 BFloat16Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows5Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows5Begin
@@ -82834,14 +82834,14 @@ BFloat16Rows4:
 
 BFloat16Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -82853,13 +82853,13 @@ BFloat16Rows4Biased:
 	MOVD $4, R20
 
 BFloat16Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows4Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows4Begin
@@ -83228,14 +83228,14 @@ BFloat16Rows3:
 
 BFloat16Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -83247,13 +83247,13 @@ BFloat16Rows3Biased:
 	MOVD $3, R20
 
 BFloat16Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows3Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows3Begin
@@ -83561,14 +83561,14 @@ BFloat16Rows2:
 
 BFloat16Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -83580,13 +83580,13 @@ BFloat16Rows2Biased:
 	MOVD $2, R20
 
 BFloat16Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows2Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows2Begin
@@ -83833,14 +83833,14 @@ BFloat16Rows1:
 
 BFloat16Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, BFloat16Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -83852,13 +83852,13 @@ BFloat16Rows1Biased:
 	MOVD $1, R20
 
 BFloat16Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, BFloat16Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, BFloat16Rows1Added0
+	FMOVQ (R21), F0
 
-BFloat16Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+BFloat16Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE BFloat16Rows1Begin
@@ -84116,14 +84116,14 @@ Q8_0Rows8:
 
 Q8_0Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -84135,13 +84135,13 @@ Q8_0Rows8Biased:
 	MOVD $8, R20
 
 Q8_0Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows8Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows8Begin
@@ -84394,14 +84394,14 @@ Q8_0Rows7:
 
 Q8_0Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -84413,13 +84413,13 @@ Q8_0Rows7Biased:
 	MOVD $7, R20
 
 Q8_0Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows7Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows7Begin
@@ -84651,14 +84651,14 @@ Q8_0Rows6:
 
 Q8_0Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -84670,13 +84670,13 @@ Q8_0Rows6Biased:
 	MOVD $6, R20
 
 Q8_0Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows6Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows6Begin
@@ -84887,14 +84887,14 @@ Q8_0Rows5:
 
 Q8_0Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -84906,13 +84906,13 @@ Q8_0Rows5Biased:
 	MOVD $5, R20
 
 Q8_0Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows5Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows5Begin
@@ -85102,14 +85102,14 @@ Q8_0Rows4:
 
 Q8_0Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -85121,13 +85121,13 @@ Q8_0Rows4Biased:
 	MOVD $4, R20
 
 Q8_0Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows4Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows4Begin
@@ -85523,14 +85523,14 @@ Q8_0Rows3:
 
 Q8_0Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -85542,13 +85542,13 @@ Q8_0Rows3Biased:
 	MOVD $3, R20
 
 Q8_0Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows3Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows3Begin
@@ -85887,14 +85887,14 @@ Q8_0Rows2:
 
 Q8_0Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -85906,13 +85906,13 @@ Q8_0Rows2Biased:
 	MOVD $2, R20
 
 Q8_0Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows2Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows2Begin
@@ -86194,14 +86194,14 @@ Q8_0Rows1:
 
 Q8_0Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q8_0Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -86213,13 +86213,13 @@ Q8_0Rows1Biased:
 	MOVD $1, R20
 
 Q8_0Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q8_0Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q8_0Rows1Added0
+	FMOVQ (R21), F0
 
-Q8_0Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q8_0Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q8_0Rows1Begin
@@ -86664,14 +86664,14 @@ Q4_0Rows8:
 
 Q4_0Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -86683,13 +86683,13 @@ Q4_0Rows8Biased:
 	MOVD $8, R20
 
 Q4_0Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows8Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows8Begin
@@ -87062,14 +87062,14 @@ Q4_0Rows7:
 
 Q4_0Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -87081,13 +87081,13 @@ Q4_0Rows7Biased:
 	MOVD $7, R20
 
 Q4_0Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows7Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows7Begin
@@ -87427,14 +87427,14 @@ Q4_0Rows6:
 
 Q4_0Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -87446,13 +87446,13 @@ Q4_0Rows6Biased:
 	MOVD $6, R20
 
 Q4_0Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows6Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows6Begin
@@ -87759,14 +87759,14 @@ Q4_0Rows5:
 
 Q4_0Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -87778,13 +87778,13 @@ Q4_0Rows5Biased:
 	MOVD $5, R20
 
 Q4_0Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows5Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows5Begin
@@ -88058,14 +88058,14 @@ Q4_0Rows4:
 
 Q4_0Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -88077,13 +88077,13 @@ Q4_0Rows4Biased:
 	MOVD $4, R20
 
 Q4_0Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows4Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows4Begin
@@ -88681,14 +88681,14 @@ Q4_0Rows3:
 
 Q4_0Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -88700,13 +88700,13 @@ Q4_0Rows3Biased:
 	MOVD $3, R20
 
 Q4_0Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows3Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows3Begin
@@ -89211,14 +89211,14 @@ Q4_0Rows2:
 
 Q4_0Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -89230,13 +89230,13 @@ Q4_0Rows2Biased:
 	MOVD $2, R20
 
 Q4_0Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows2Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows2Begin
@@ -89648,14 +89648,14 @@ Q4_0Rows1:
 
 Q4_0Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_0Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -89667,13 +89667,13 @@ Q4_0Rows1Biased:
 	MOVD $1, R20
 
 Q4_0Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_0Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_0Rows1Added0
+	FMOVQ (R21), F0
 
-Q4_0Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_0Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_0Rows1Begin
@@ -90314,14 +90314,14 @@ Q4_1Rows8:
 
 Q4_1Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -90333,13 +90333,13 @@ Q4_1Rows8Biased:
 	MOVD $8, R20
 
 Q4_1Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows8Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows8Begin
@@ -90719,14 +90719,14 @@ Q4_1Rows7:
 
 Q4_1Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -90738,13 +90738,13 @@ Q4_1Rows7Biased:
 	MOVD $7, R20
 
 Q4_1Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows7Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows7Begin
@@ -91091,14 +91091,14 @@ Q4_1Rows6:
 
 Q4_1Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -91110,13 +91110,13 @@ Q4_1Rows6Biased:
 	MOVD $6, R20
 
 Q4_1Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows6Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows6Begin
@@ -91430,14 +91430,14 @@ Q4_1Rows5:
 
 Q4_1Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -91449,13 +91449,13 @@ Q4_1Rows5Biased:
 	MOVD $5, R20
 
 Q4_1Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows5Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows5Begin
@@ -91736,14 +91736,14 @@ Q4_1Rows4:
 
 Q4_1Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -91755,13 +91755,13 @@ Q4_1Rows4Biased:
 	MOVD $4, R20
 
 Q4_1Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows4Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows4Begin
@@ -92382,14 +92382,14 @@ Q4_1Rows3:
 
 Q4_1Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -92401,13 +92401,13 @@ Q4_1Rows3Biased:
 	MOVD $3, R20
 
 Q4_1Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows3Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows3Begin
@@ -92935,14 +92935,14 @@ Q4_1Rows2:
 
 Q4_1Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -92954,13 +92954,13 @@ Q4_1Rows2Biased:
 	MOVD $2, R20
 
 Q4_1Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows2Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows2Begin
@@ -93395,14 +93395,14 @@ Q4_1Rows1:
 
 Q4_1Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_1Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -93414,13 +93414,13 @@ Q4_1Rows1Biased:
 	MOVD $1, R20
 
 Q4_1Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_1Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_1Rows1Added0
+	FMOVQ (R21), F0
 
-Q4_1Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_1Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_1Rows1Begin
@@ -94118,14 +94118,14 @@ Q5_1Rows8:
 
 Q5_1Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -94137,13 +94137,13 @@ Q5_1Rows8Biased:
 	MOVD $8, R20
 
 Q5_1Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows8Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows8Begin
@@ -94402,14 +94402,14 @@ Q5_1Rows7:
 
 Q5_1Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -94421,13 +94421,13 @@ Q5_1Rows7Biased:
 	MOVD $7, R20
 
 Q5_1Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows7Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows7Begin
@@ -94665,14 +94665,14 @@ Q5_1Rows6:
 
 Q5_1Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -94684,13 +94684,13 @@ Q5_1Rows6Biased:
 	MOVD $6, R20
 
 Q5_1Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows6Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows6Begin
@@ -94907,14 +94907,14 @@ Q5_1Rows5:
 
 Q5_1Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -94926,13 +94926,13 @@ Q5_1Rows5Biased:
 	MOVD $5, R20
 
 Q5_1Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows5Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows5Begin
@@ -95128,14 +95128,14 @@ Q5_1Rows4:
 
 Q5_1Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -95147,13 +95147,13 @@ Q5_1Rows4Biased:
 	MOVD $4, R20
 
 Q5_1Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows4Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows4Begin
@@ -95567,14 +95567,14 @@ Q5_1Rows3:
 
 Q5_1Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -95586,13 +95586,13 @@ Q5_1Rows3Biased:
 	MOVD $3, R20
 
 Q5_1Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows3Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows3Begin
@@ -95949,14 +95949,14 @@ Q5_1Rows2:
 
 Q5_1Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -95968,13 +95968,13 @@ Q5_1Rows2Biased:
 	MOVD $2, R20
 
 Q5_1Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows2Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows2Begin
@@ -96274,14 +96274,14 @@ Q5_1Rows1:
 
 Q5_1Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_1Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -96293,13 +96293,13 @@ Q5_1Rows1Biased:
 	MOVD $1, R20
 
 Q5_1Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_1Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_1Rows1Added0
+	FMOVQ (R21), F0
 
-Q5_1Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_1Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_1Rows1Begin
@@ -96786,14 +96786,14 @@ Q4_KRows8:
 
 Q4_KRows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -96805,13 +96805,13 @@ Q4_KRows8Biased:
 	MOVD $8, R20
 
 Q4_KRows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows8Added0
+	FMOVQ (R21), F0
 
-Q4_KRows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows8Begin
@@ -97217,14 +97217,14 @@ Q4_KRows7:
 
 Q4_KRows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -97236,13 +97236,13 @@ Q4_KRows7Biased:
 	MOVD $7, R20
 
 Q4_KRows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows7Added0
+	FMOVQ (R21), F0
 
-Q4_KRows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows7Begin
@@ -97614,14 +97614,14 @@ Q4_KRows6:
 
 Q4_KRows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -97633,13 +97633,13 @@ Q4_KRows6Biased:
 	MOVD $6, R20
 
 Q4_KRows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows6Added0
+	FMOVQ (R21), F0
 
-Q4_KRows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows6Begin
@@ -97977,14 +97977,14 @@ Q4_KRows5:
 
 Q4_KRows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -97996,13 +97996,13 @@ Q4_KRows5Biased:
 	MOVD $5, R20
 
 Q4_KRows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows5Added0
+	FMOVQ (R21), F0
 
-Q4_KRows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows5Begin
@@ -98306,14 +98306,14 @@ Q4_KRows4:
 
 Q4_KRows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -98325,13 +98325,13 @@ Q4_KRows4Biased:
 	MOVD $4, R20
 
 Q4_KRows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows4Added0
+	FMOVQ (R21), F0
 
-Q4_KRows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows4Begin
@@ -99012,14 +99012,14 @@ Q4_KRows3:
 
 Q4_KRows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -99031,13 +99031,13 @@ Q4_KRows3Biased:
 	MOVD $3, R20
 
 Q4_KRows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows3Added0
+	FMOVQ (R21), F0
 
-Q4_KRows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows3Begin
@@ -99623,14 +99623,14 @@ Q4_KRows2:
 
 Q4_KRows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -99642,13 +99642,13 @@ Q4_KRows2Biased:
 	MOVD $2, R20
 
 Q4_KRows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows2Added0
+	FMOVQ (R21), F0
 
-Q4_KRows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows2Begin
@@ -100139,14 +100139,14 @@ Q4_KRows1:
 
 Q4_KRows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q4_KRows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -100158,13 +100158,13 @@ Q4_KRows1Biased:
 	MOVD $1, R20
 
 Q4_KRows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q4_KRows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q4_KRows1Added0
+	FMOVQ (R21), F0
 
-Q4_KRows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q4_KRows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q4_KRows1Begin
@@ -100983,14 +100983,14 @@ Q5_KRows8:
 
 Q5_KRows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -101002,13 +101002,13 @@ Q5_KRows8Biased:
 	MOVD $8, R20
 
 Q5_KRows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows8Added0
+	FMOVQ (R21), F0
 
-Q5_KRows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows8Begin
@@ -101293,14 +101293,14 @@ Q5_KRows7:
 
 Q5_KRows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -101312,13 +101312,13 @@ Q5_KRows7Biased:
 	MOVD $7, R20
 
 Q5_KRows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows7Added0
+	FMOVQ (R21), F0
 
-Q5_KRows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows7Begin
@@ -101581,14 +101581,14 @@ Q5_KRows6:
 
 Q5_KRows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -101600,13 +101600,13 @@ Q5_KRows6Biased:
 	MOVD $6, R20
 
 Q5_KRows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows6Added0
+	FMOVQ (R21), F0
 
-Q5_KRows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows6Begin
@@ -101847,14 +101847,14 @@ Q5_KRows5:
 
 Q5_KRows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -101866,13 +101866,13 @@ Q5_KRows5Biased:
 	MOVD $5, R20
 
 Q5_KRows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows5Added0
+	FMOVQ (R21), F0
 
-Q5_KRows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows5Begin
@@ -102091,14 +102091,14 @@ Q5_KRows4:
 
 Q5_KRows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -102110,13 +102110,13 @@ Q5_KRows4Biased:
 	MOVD $4, R20
 
 Q5_KRows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows4Added0
+	FMOVQ (R21), F0
 
-Q5_KRows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows4Begin
@@ -102590,14 +102590,14 @@ Q5_KRows3:
 
 Q5_KRows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -102609,13 +102609,13 @@ Q5_KRows3Biased:
 	MOVD $3, R20
 
 Q5_KRows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows3Added0
+	FMOVQ (R21), F0
 
-Q5_KRows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows3Begin
@@ -103030,14 +103030,14 @@ Q5_KRows2:
 
 Q5_KRows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -103049,13 +103049,13 @@ Q5_KRows2Biased:
 	MOVD $2, R20
 
 Q5_KRows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows2Added0
+	FMOVQ (R21), F0
 
-Q5_KRows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows2Begin
@@ -103411,14 +103411,14 @@ Q5_KRows1:
 
 Q5_KRows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q5_KRows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -103430,13 +103430,13 @@ Q5_KRows1Biased:
 	MOVD $1, R20
 
 Q5_KRows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q5_KRows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q5_KRows1Added0
+	FMOVQ (R21), F0
 
-Q5_KRows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q5_KRows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q5_KRows1Begin
@@ -104044,14 +104044,14 @@ Q6_KRows8:
 
 Q6_KRows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -104063,13 +104063,13 @@ Q6_KRows8Biased:
 	MOVD $8, R20
 
 Q6_KRows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows8Added0
+	FMOVQ (R21), F0
 
-Q6_KRows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows8Begin
@@ -104338,14 +104338,14 @@ Q6_KRows7:
 
 Q6_KRows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -104357,13 +104357,13 @@ Q6_KRows7Biased:
 	MOVD $7, R20
 
 Q6_KRows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows7Added0
+	FMOVQ (R21), F0
 
-Q6_KRows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows7Begin
@@ -104610,14 +104610,14 @@ Q6_KRows6:
 
 Q6_KRows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -104629,13 +104629,13 @@ Q6_KRows6Biased:
 	MOVD $6, R20
 
 Q6_KRows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows6Added0
+	FMOVQ (R21), F0
 
-Q6_KRows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows6Begin
@@ -104860,14 +104860,14 @@ Q6_KRows5:
 
 Q6_KRows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -104879,13 +104879,13 @@ Q6_KRows5Biased:
 	MOVD $5, R20
 
 Q6_KRows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows5Added0
+	FMOVQ (R21), F0
 
-Q6_KRows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows5Begin
@@ -105088,14 +105088,14 @@ Q6_KRows4:
 
 Q6_KRows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -105107,13 +105107,13 @@ Q6_KRows4Biased:
 	MOVD $4, R20
 
 Q6_KRows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows4Added0
+	FMOVQ (R21), F0
 
-Q6_KRows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows4Begin
@@ -105541,14 +105541,14 @@ Q6_KRows3:
 
 Q6_KRows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -105560,13 +105560,13 @@ Q6_KRows3Biased:
 	MOVD $3, R20
 
 Q6_KRows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows3Added0
+	FMOVQ (R21), F0
 
-Q6_KRows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows3Begin
@@ -105935,14 +105935,14 @@ Q6_KRows2:
 
 Q6_KRows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -105954,13 +105954,13 @@ Q6_KRows2Biased:
 	MOVD $2, R20
 
 Q6_KRows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows2Added0
+	FMOVQ (R21), F0
 
-Q6_KRows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows2Begin
@@ -106270,14 +106270,14 @@ Q6_KRows1:
 
 Q6_KRows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, Q6_KRows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -106289,13 +106289,13 @@ Q6_KRows1Biased:
 	MOVD $1, R20
 
 Q6_KRows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, Q6_KRows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, Q6_KRows1Added0
+	FMOVQ (R21), F0
 
-Q6_KRows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+Q6_KRows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE Q6_KRows1Begin
@@ -106799,14 +106799,14 @@ IQ4_NLRows8:
 
 IQ4_NLRows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -106818,13 +106818,13 @@ IQ4_NLRows8Biased:
 	MOVD $8, R20
 
 IQ4_NLRows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows8Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows8Begin
@@ -107198,14 +107198,14 @@ IQ4_NLRows7:
 
 IQ4_NLRows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -107217,13 +107217,13 @@ IQ4_NLRows7Biased:
 	MOVD $7, R20
 
 IQ4_NLRows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows7Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows7Begin
@@ -107564,14 +107564,14 @@ IQ4_NLRows6:
 
 IQ4_NLRows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -107583,13 +107583,13 @@ IQ4_NLRows6Biased:
 	MOVD $6, R20
 
 IQ4_NLRows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows6Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows6Begin
@@ -107897,14 +107897,14 @@ IQ4_NLRows5:
 
 IQ4_NLRows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -107916,13 +107916,13 @@ IQ4_NLRows5Biased:
 	MOVD $5, R20
 
 IQ4_NLRows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows5Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows5Begin
@@ -108197,14 +108197,14 @@ IQ4_NLRows4:
 
 IQ4_NLRows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -108216,13 +108216,13 @@ IQ4_NLRows4Biased:
 	MOVD $4, R20
 
 IQ4_NLRows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows4Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows4Begin
@@ -108823,14 +108823,14 @@ IQ4_NLRows3:
 
 IQ4_NLRows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -108842,13 +108842,13 @@ IQ4_NLRows3Biased:
 	MOVD $3, R20
 
 IQ4_NLRows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows3Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows3Begin
@@ -109356,14 +109356,14 @@ IQ4_NLRows2:
 
 IQ4_NLRows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -109375,13 +109375,13 @@ IQ4_NLRows2Biased:
 	MOVD $2, R20
 
 IQ4_NLRows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows2Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows2Begin
@@ -109796,14 +109796,14 @@ IQ4_NLRows1:
 
 IQ4_NLRows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, IQ4_NLRows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -109815,13 +109815,13 @@ IQ4_NLRows1Biased:
 	MOVD $1, R20
 
 IQ4_NLRows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, IQ4_NLRows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, IQ4_NLRows1Added0
+	FMOVQ (R21), F0
 
-IQ4_NLRows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+IQ4_NLRows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE IQ4_NLRows1Begin
@@ -110469,14 +110469,14 @@ MXFP4Rows8:
 
 MXFP4Rows8Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows8Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -110488,13 +110488,13 @@ MXFP4Rows8Biased:
 	MOVD $8, R20
 
 MXFP4Rows8Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows8Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows8Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows8Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows8Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows8Begin
@@ -110875,14 +110875,14 @@ MXFP4Rows7:
 
 MXFP4Rows7Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows7Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -110894,13 +110894,13 @@ MXFP4Rows7Biased:
 	MOVD $7, R20
 
 MXFP4Rows7Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows7Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows7Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows7Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows7Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows7Begin
@@ -111248,14 +111248,14 @@ MXFP4Rows6:
 
 MXFP4Rows6Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows6Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -111267,13 +111267,13 @@ MXFP4Rows6Biased:
 	MOVD $6, R20
 
 MXFP4Rows6Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows6Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows6Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows6Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows6Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows6Begin
@@ -111588,14 +111588,14 @@ MXFP4Rows5:
 
 MXFP4Rows5Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows5Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -111607,13 +111607,13 @@ MXFP4Rows5Biased:
 	MOVD $5, R20
 
 MXFP4Rows5Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows5Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows5Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows5Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows5Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows5Begin
@@ -111895,14 +111895,14 @@ MXFP4Rows4:
 
 MXFP4Rows4Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows4Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -111914,13 +111914,13 @@ MXFP4Rows4Biased:
 	MOVD $4, R20
 
 MXFP4Rows4Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows4Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows4Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows4Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows4Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows4Begin
@@ -112542,14 +112542,14 @@ MXFP4Rows3:
 
 MXFP4Rows3Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows3Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -112561,13 +112561,13 @@ MXFP4Rows3Biased:
 	MOVD $3, R20
 
 MXFP4Rows3Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows3Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows3Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows3Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows3Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows3Begin
@@ -113096,14 +113096,14 @@ MXFP4Rows2:
 
 MXFP4Rows2Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows2Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -113115,13 +113115,13 @@ MXFP4Rows2Biased:
 	MOVD $2, R20
 
 MXFP4Rows2Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows2Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows2Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows2Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows2Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows2Begin
@@ -113557,14 +113557,14 @@ MXFP4Rows1:
 
 MXFP4Rows1Strip:
 	MOVD $const80000000<>(SB), R17
-	FMOVS (R17), F2
-	VDUP V2.S[0], V2.S4
-	FMOVQ F2, 80(RSP)
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	FMOVQ F1, 80(RSP)
+	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
-	VMOVI $0, V0.B16
 	MOVD 48(RSP), R19
 	CBZ R19, MXFP4Rows1Biased
-	FMOVQ (R19), F0
+	FMOVQ (R19), F2
 	ADD $16, R19
 	MOVD R19, 48(RSP)
 
@@ -113576,13 +113576,13 @@ MXFP4Rows1Biased:
 	MOVD $1, R20
 
 MXFP4Rows1Begin:
-	VMOV V2.B16, V1.B16
-	CBZ R23, MXFP4Rows1Added
-	FMOVQ (R21), F1
+	VMOV V1.B16, V0.B16
+	CBZ R23, MXFP4Rows1Added0
+	FMOVQ (R21), F0
 
-MXFP4Rows1Added:
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	FMOVQ F1, (R21)
+MXFP4Rows1Added0:
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
 	ADD R22, R21
 	SUBS $1, R20
 	BNE MXFP4Rows1Begin
@@ -114284,7 +114284,7 @@ MXFP4Rows1DoneBy1:
 //	Q6_K, 1 parts at a time: V0 values; V1 scratch; V2 scales
 //	IQ4_NL, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 codes; V4 some of them; V5 lower codes; V6 numbers of codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-24
 //	MXFP4, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 codes; V4 some of them; V5 lower codes; V6 numbers of codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-24
-TEXT ·dequantizeStripsNEON(SB), 0, $224-8
+TEXT ·dequantizeStripsNEON(SB), 0, $288-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R20 // a.Src

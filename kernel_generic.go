@@ -22,6 +22,7 @@ var genericSet = kernel.Set{
 	PeakInt8Ops:       2 * int8PeakTerms,
 	PeakBFloat16FLOPs: 2 * fp.ChainLanes,
 	WholePanels:       true,
+	StripLanes:        8,
 	SpreadsLanes:      true,
 }.With(genericFuncs)
 

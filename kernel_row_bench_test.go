@@ -37,15 +37,24 @@ func rowBenches(set *kernel.Set) []rowBench {
 		set.MultiplyFew(&few)
 	}})
 	for _, t := range []kernel.Weight{kernel.WeightFloat16, kernel.WeightBFloat16, kernel.WeightQ8_0, kernel.WeightQ4_0, kernel.WeightQ4_K} {
-		strip := t.StripBytes(depth) * set.Vec
-		a := kernel.MultiplyStripsArgs{
-			Type: t, StripBytes: strip, Vec: set.Vec, Depth: depth, Lanes: set.Lanes,
-			A: x, RowStride: depth, Rows: 1, C: c, Stride: set.Lanes,
+		for _, of := range []struct {
+			name string
+			vec  int
+			near bool
+		}{{"1", set.Vec, false}, {"2", set.StripLanes, false}, {"2-near", set.StripLanes, true}} {
+			if of.name != "1" && of.vec == set.Vec {
+				continue
+			}
+			strip := t.StripBytes(depth) * of.vec
+			a := kernel.MultiplyStripsArgs{
+				Type: t, StripBytes: strip, Vec: of.vec, Depth: depth, Lanes: set.Lanes,
+				A: x, RowStride: depth, Rows: 1, C: c, Stride: set.Lanes, Near: of.near,
+			}
+			all = append(all, rowBench{fmt.Sprintf("class=Float32/type=%v/strips=%s", t, of.name), strip * set.Lanes / of.vec, func(w *byte) {
+				a.Src = w
+				set.MultiplyStrips(&a)
+			}})
 		}
-		all = append(all, rowBench{fmt.Sprintf("class=Float32/type=%v", t), strip * set.Lanes / set.Vec, func(w *byte) {
-			a.Src = w
-			set.MultiplyStrips(&a)
-		}})
 	}
 	if !set.WholePanels {
 		return all

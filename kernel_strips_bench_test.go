@@ -28,13 +28,13 @@ func BenchmarkMultiplyStrips(b *testing.B) {
 			continue
 		}
 		s := &kernelBench{set: k.Set}
-		vec := k.Set.Vec
+		vec := k.Set.StripLanes
 		for _, w := range kernel.StripTypes() {
 			for rows := 1; rows <= kernel.MaxStripRows; rows++ {
 				for _, from := range []string{"cache", "memory"} {
 					lanes, strip := vec, w.StripBytes(depth)*vec
 					if from == "memory" {
-						lanes = 4 * vec
+						lanes = k.Set.Lanes / vec * vec
 					}
 					panel := lanes / vec * strip
 					c := make([]float32, rows*lanes)
@@ -60,7 +60,7 @@ func BenchmarkMultiplyStrips(b *testing.B) {
 						}
 						peak = max(peak, s.peakRate())
 						ns := float64(best.Nanoseconds()) / calls
-						b.ReportMetric(ns*peak/float64(4*vec)/float64(depth*lanes/vec), "cycles/vector")
+						b.ReportMetric(ns*peak/float64(4*k.Set.Vec)/float64(depth*lanes/k.Set.Vec), "cycles/vector")
 						b.ReportMetric(float64(panel)/ns, "B/ns")
 						b.ReportMetric(0, "ns/op")
 					})

@@ -17,6 +17,7 @@ func Checked(s *Set) *Set {
 		f.DecodeScoresInt8 != nil && f.DecodeAccumulateInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
+	assert(s.StripLanes == s.Vec || s.StripLanes == 2*s.Vec && s.Lanes%s.StripLanes == 0, "kernel: Set.StripLanes is neither Vec nor twice that")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 	assert(s.PeakInt8Ops > 0, "kernel: Set.PeakInt8Ops is not positive")
 	assert(s.PeakBFloat16FLOPs > 0, "kernel: Set.PeakBFloat16FLOPs is not positive")
@@ -338,8 +339,8 @@ func Checked(s *Set) *Set {
 		f.TransposeInt8(a)
 	}
 	strips := func(name string, w Weight, vec, lanes, depth int) {
-		assert(vec == s.Vec, "kernel: "+name+": Vec is not that of the Set")
-		assert(lanes > 0 && lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
+		assert(vec == s.Vec || vec == s.StripLanes, "kernel: "+name+": Vec is not that of the Set")
+		assert(lanes > 0 && lanes%vec == 0, "kernel: Lanes is not a positive multiple of Vec")
 		assert(w.Known() && w.Strip().SubBlock > 0, "kernel: "+name+": the Type is not packed in strips")
 		assert(depth >= 1 && depth%w.Values() == 0, "kernel: "+name+": Depth is no positive multiple of the Type's block")
 	}

@@ -68,6 +68,9 @@ type Set struct {
 	// MultiplyRowInt8 is Go code beside a MultiplyInt8 that is not.
 	WholePanels bool
 
+	// StripLanes is the lanes of a strip of weights whose columns are whole lane groups: Vec, or twice as many.
+	StripLanes int
+
 	// SpreadsLanes says that PackInt8 takes RowOf and FactorOf.
 	SpreadsLanes bool
 
@@ -104,6 +107,9 @@ type Set struct {
 // With returns a Set that is as s says and has these functions.
 func (s Set) With(f Funcs) *Set {
 	s.funcs = f
+	if s.StripLanes == 0 {
+		s.StripLanes = s.Vec
+	}
 	return &s
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // A strip is weights that are packed in their type: those of as many columns of a product as a vector has
-// lanes, over the whole depth. A row of it has a number of each lane, side by side. Blocks follow each other,
-// each of these rows:
+// lanes, or twice as many, over the whole depth. A row of it has a number of each lane, side by side. Blocks follow
+// each other, each of these rows:
 //
 //	Float16, BFloat16     for each value a row of 16 bits
 //	Q8_0, Q5_0            d, 32 rows of integers
@@ -313,7 +313,7 @@ type MultiplyStripsArgs struct {
 	Type       Weight // one that is packed in strips
 	Src        *byte  // of Lanes/Vec strips, at the same depth of each; no alignment is required
 	StripBytes int    // from one strip to the next
-	Vec        int    // Set.Vec
+	Vec        int    // lanes of a strip: Set.Vec or Set.StripLanes
 	Depth      int    // at least 1, whole blocks
 	Lanes      int    // a multiple of Vec
 	A          *float32
@@ -323,6 +323,10 @@ type MultiplyStripsArgs struct {
 	C          *float32 // [Rows][Stride], of either sign, written or updated; no two elements share memory
 	Stride     int      // elements from one row of C to the next, any sign
 	Add        bool
+
+	// Near says that up to four rows by strips of two vectors ask for them into the first-level cache alone, in the
+	// order of memory.
+	Near bool
 }
 
 // MaxStripRows is the most rows of Set.MultiplyStrips.
@@ -341,7 +345,7 @@ type DequantizeStripsArgs struct {
 	Type       Weight   // one that is packed in strips
 	Src        *byte    // no alignment is required
 	StripBytes int      // from one strip to the next
-	Vec        int      // Set.Vec
+	Vec        int      // lanes of a strip: Set.Vec or Set.StripLanes
 	Depth      int      // 1..KC, whole blocks
 	Lanes      int      // a multiple of Vec
 	Dst        *float32 // [Depth][Stride], written

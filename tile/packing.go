@@ -55,7 +55,7 @@ func (j *packing) drain() {
 	for n := int(j.next.Add(1)) - 1; n < j.panels(); n = int(j.next.Add(1)) - 1 {
 		at := j.part.panel(&j.layout, n)
 		if at.Strips != kernel.WeightFloat32 {
-			at.packStrips(j.dst, e.set.Vec, j.depth)
+			at.packStrips(j.dst, e.set, j.depth)
 			continue
 		}
 		for k := 0; k < j.depth; k += kernel.KC {

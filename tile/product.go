@@ -141,7 +141,9 @@ func (e *Engine) layout(p *Product, part int) layout {
 		decodes = decodes && up.makesPanels()
 	}
 	if decodes && p.Rows <= fewDecoded {
-		lanes = e.decodedLanes()
+		if lanes = e.decodedLanes(); p.Parts[part].inStrips() || p.up(part) != nil && p.up(part).inStrips() {
+			lanes = max(lanes, e.set.StripLanes)
+		}
 	}
 	return newLayout(e.set.Vec, lanes, p.Parts[part].Width)
 }

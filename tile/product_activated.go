@@ -84,7 +84,7 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 				j.copied(ws, &one, up)
 			default:
 				begins := one.before+one.lo == one.begin && (one.begin == 0 || j.plan.RowBlocks > 1)
-				j.sums(ws, &one, r.part, r.path, begins, up.firstStep(&r.layout, set.Vec, j.product.Depth, one.lo*panels))
+				j.sums(ws, &one, r.part, r.path, begins, up.firstStep(&r.layout, set, j.product.Depth, one.lo*panels))
 				ws.out.Base = unsafe.Pointer(ptr.At(room, size))
 				j.sums(ws, &one, up, path, false, j.after(ws, &one))
 			}

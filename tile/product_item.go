@@ -289,19 +289,19 @@ func (j *productJob) first(unit int) weightStep {
 			unit -= units
 			continue
 		}
-		return part.firstStep(&l, j.engine.set.Vec, p.Depth, unit*panels)
+		return part.firstStep(&l, j.engine.set, p.Depth, unit*panels)
 	}
 	return weightStep{}
 }
 
 // firstStep returns the first step of a panel.
-func (p *Part) firstStep(l *layout, vec, depth, i int) weightStep {
+func (p *Part) firstStep(l *layout, set *kernel.Set, depth, i int) weightStep {
 	at := p.panel(l, i)
 	switch {
 	case p.Panels == nil:
 		return weightStep{stored: at.stored(depth)}
 	case p.inStrips():
-		return weightStep{stored: at.strips(vec, depth)}
+		return weightStep{stored: at.strips(set, depth)}
 	}
 	return weightStep{part: p, weights: p.panelAt(&at, depth), lanes: at.lanes}
 }
@@ -332,7 +332,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 			if k > 0 { // what makes float32 of them asks for it
 				return weightStep{}
 			}
-			return part.firstStep(l, j.engine.set.Vec, p.Depth, i)
+			return part.firstStep(l, j.engine.set, p.Depth, i)
 		}
 		at, weights := panel(i)
 		return weightStep{part: part, weights: weights, lanes: at.lanes, k: k}
@@ -527,7 +527,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	step := weights
 	switch strips := at.inStrips(); {
 	case strips && p.few(j.engine.set, at.Part):
-		ws.strips.step(j.engine.set.Vec, at, weights, k, a.Depth, p.Depth)
+		ws.strips.step(j.engine.set, at, weights, k, a.Depth, p.Depth)
 	case strips:
 		j.engine.phase(phasePack)
 		step = unsafe.Pointer(ws.panel.room(a.Depth * at.lanes))
@@ -599,7 +599,7 @@ func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 	}
 	switch few := j.product.few(j.engine.set, at.Part); {
 	case few && at.inStrips():
-		ws.strips.multiply(j.engine.set, a)
+		ws.strips.multiply(j.engine.set, a, j.engine.tuning.Near)
 	case few:
 		j.engine.set.MultiplyFew(a)
 	default:

@@ -11,8 +11,18 @@ import (
 // inStrips reports whether the weights of the part are packed in their type.
 func (p *Part) inStrips() bool { return p.Panels != nil && p.Strips != kernel.WeightFloat32 }
 
+// stripLanes returns the lanes of strips of heads of so many columns. Wider ones are for heads whose layouts all have
+// whole lane groups, or whole strips of them.
+func stripLanes(set *kernel.Set, width int) int {
+	if width%set.Lanes == 0 {
+		return set.StripLanes
+	}
+	return set.Vec
+}
+
 // strips returns the first step of a panel in strips.
-func (p *panel) strips(vec, depth int) storedStep {
+func (p *panel) strips(set *kernel.Set, depth int) storedStep {
+	vec := stripLanes(set, p.Width)
 	return storedStep{
 		at: p.panelAt(p, depth), rows: p.lanes / vec, stride: p.packedBytes(depth) * vec,
 		bytes: p.packedBytes(min(depth, kernel.KC)) * vec,
@@ -32,16 +42,17 @@ func (s *stripper) release() {
 }
 
 // step has few rows be multiplied by depth rows of a panel, from row k on, of weights of so many rows.
-func (s *stripper) step(vec int, p *panel, weights unsafe.Pointer, k, depth, rows int) {
-	a := &s.few
+func (s *stripper) step(set *kernel.Set, p *panel, weights unsafe.Pointer, k, depth, rows int) {
+	a, vec := &s.few, stripLanes(set, p.Width)
 	a.Type, a.Vec, a.StripBytes = p.Strips, vec, p.packedBytes(rows)*vec
 	a.Src = (*byte)(unsafe.Add(weights, p.packedBytes(k)*vec))
 	a.Depth, a.Lanes = depth, p.lanes
 }
 
 // multiply multiplies few rows by what step has set.
-func (s *stripper) multiply(set *kernel.Set, m *kernel.MultiplyArgs) {
+func (s *stripper) multiply(set *kernel.Set, m *kernel.MultiplyArgs, near bool) {
 	a := &s.few
+	a.Near = near
 	a.A, a.RowStride, a.Rows = m.A, m.RowStride, m.Rows
 	a.C, a.Stride, a.Bias, a.Add = m.C, m.Stride, m.Bias, m.Add
 	set.MultiplyStrips(a)
@@ -50,15 +61,16 @@ func (s *stripper) multiply(set *kernel.Set, m *kernel.MultiplyArgs) {
 // dequantize makes float32 of depth rows of a panel, from row k on, of weights of so many rows, in dst
 // [depth][lanes].
 func (s *stripper) dequantize(set *kernel.Set, dst *float32, p *panel, weights unsafe.Pointer, k, depth, rows int) {
-	a := &s.values
-	a.Type, a.Vec, a.StripBytes = p.Strips, set.Vec, p.packedBytes(rows)*set.Vec
-	a.Src = (*byte)(unsafe.Add(weights, p.packedBytes(k)*set.Vec))
+	a, vec := &s.values, stripLanes(set, p.Width)
+	a.Type, a.Vec, a.StripBytes = p.Strips, vec, p.packedBytes(rows)*vec
+	a.Src = (*byte)(unsafe.Add(weights, p.packedBytes(k)*vec))
 	a.Depth, a.Lanes, a.Dst, a.Stride = depth, p.lanes, dst, p.lanes
 	set.DequantizeStrips(a)
 }
 
 // packStrips packs the strips of a panel.
-func (p *panel) packStrips(dst unsafe.Pointer, vec, depth int) {
+func (p *panel) packStrips(dst unsafe.Pointer, set *kernel.Set, depth int) {
+	vec := stripLanes(set, p.Width)
 	size := p.packedBytes(depth) * vec
 	strips := unsafe.Slice((*byte)(unsafe.Add(dst, p.packedBytes(depth)*p.before)), size*p.lanes/vec)
 	for l := 0; l < p.lanes; l += vec {
@@ -99,11 +111,12 @@ func PackedValues(dst *float32, stride int, set *kernel.Set, p *Part, depth, col
 		return
 	}
 	at := head*l.lanes() + dim // the lane
-	strip := (*byte)(unsafe.Add(p.Panels, p.packedBytes(depth)*(at/set.Vec*set.Vec)))
+	vec := stripLanes(set, p.Width)
+	strip := (*byte)(unsafe.Add(p.Panels, p.packedBytes(depth)*(at/vec*vec)))
 	var values [kernel.KC]float32
 	for k := 0; k < depth; k += kernel.KC {
 		part := values[:min(kernel.KC, depth-k)]
-		p.Strips.StripValues(part, ptr.At(strip, p.packedBytes(k)*set.Vec), set.Vec, at%set.Vec)
+		p.Strips.StripValues(part, ptr.At(strip, p.packedBytes(k)*vec), vec, at%vec)
 		for i, x := range part {
 			*ptr.At(dst, (k+i)*stride) = x
 		}

@@ -19,7 +19,8 @@ func (d *dequantizer) nibbles(w kernel.Weight) func() {
 	if w != kernel.WeightMXFP4 {
 		d.halvesTable()
 	}
-	numbers := d.nibbleCodes(w)
+	codes := d.nibbleCodes(w)
+	numbers := func(q []Vec, half int, finish func()) { d.numbers(codes, q, half, finish) }
 	if w == kernel.WeightMXFP4 && d.Lookup == nil { // a scale may be too small to be made smaller
 		power := d.power(-topBits)
 		scaled = func() {
@@ -50,10 +51,27 @@ func (d *dequantizer) nibbles(w kernel.Weight) func() {
 	}
 }
 
-// nibbleCodes writes what is constant and returns what stores the numbers of one of the two codes of each
-// byte of a quad, after finish. With Lookup these are the numbers themselves, without they are 2^topBits
-// times as large, or 2^(topBits+4) of Q4_0.
-func (d *dequantizer) nibbleCodes(w kernel.Weight) func(q []Vec, half int, finish func()) {
+// A nibbler makes numbers of dwords that have eight codes. With Lookup these are the numbers themselves, without they
+// are 2^topBits times as large, or 2^(topBits+4) of Q4_0.
+type nibbler struct {
+	codes  func(dword Vec, half int, code Vec) Vec // the lower or the upper codes of the bytes, which may change dword
+	number func(codes Vec, half, b int, v Vec)     // that of byte b
+}
+
+// numbers stores the numbers of one of the two codes of each byte of a quad, after finish.
+func (d *dequantizer) numbers(n nibbler, q []Vec, half int, finish func()) {
+	for _, dword := range q {
+		codes := n.codes(dword, half, d.code)
+		for b := range 4 {
+			n.number(codes, half, b, d.v)
+			finish()
+			d.put(d.v)
+		}
+	}
+}
+
+// nibbleCodes writes what is constant and returns what makes the numbers of codes.
+func (d *dequantizer) nibbleCodes(w kernel.Weight) nibbler {
 	table := codebook(w)
 	if d.Lookup != nil {
 		var words [16]uint32
@@ -61,29 +79,27 @@ func (d *dequantizer) nibbleCodes(w kernel.Weight) func(q []Vec, half int, finis
 			words[q] = math.Float32bits(x)
 		}
 		numbers := Vec(d.pattern("numbers of codes", words[:]...))
-		return func(q []Vec, half int, finish func()) {
-			for _, dword := range q {
-				for b := range 4 {
-					index := dword
-					if shift := 8*b + 4*half; shift > 0 {
-						index = d.v
-						d.Op(d.ShrV, shift, dword, index)
-					}
-					d.Lookup(d.Func, numbers, index, d.v)
-					finish()
-					d.put(d.v)
+		return nibbler{
+			codes: func(dword Vec, _ int, _ Vec) Vec { return dword },
+			number: func(dword Vec, half, b int, v Vec) {
+				index := dword
+				if shift := 8*b + 4*half; shift > 0 {
+					index = v
+					d.Op(d.ShrV, shift, dword, index)
 				}
-			}
+				d.Lookup(d.Func, numbers, index, v)
+			},
 		}
 	}
-	var code func(dword Vec, half int)
+	n := nibbler{number: func(codes Vec, _, b int, v Vec) { d.top(b, codes, v) }}
 	if w == kernel.WeightQ4_0 {
 		flip, upper := d.pattern("signs of codes", 0x88888888), d.pattern("upper codes", 0xf0f0f0f0)
-		code = func(dword Vec, half int) {
+		n.codes = func(dword Vec, half int, code Vec) Vec {
 			if half == 0 {
 				d.Op(d.XorV, flip, dword, dword)
 			}
-			d.bits(dword, 4-4*half, upper, d.code)
+			d.bits(dword, 4-4*half, upper, code)
+			return code
 		}
 	} else {
 		lower, numbers := d.pattern("lower codes", 0x0f0f0f0f), Vec("")
@@ -95,17 +111,16 @@ func (d *dequantizer) nibbleCodes(w kernel.Weight) func(q []Vec, half int, finis
 			numbers = d.m.one("numbers of codes")
 			d.LoadConstant(d.Func, d.patternAt(words[:]...), numbers)
 		}
-		code = func(dword Vec, half int) {
-			d.bits(dword, -4*half, lower, d.code)
+		n.codes = func(dword Vec, half int, code Vec) Vec {
+			d.bits(dword, -4*half, lower, code)
 			if numbers != "" {
-				d.Shuffle(d.Func, string(d.code), numbers, d.code)
+				d.Shuffle(d.Func, string(code), numbers, code)
 			}
+			return code
 		}
 	}
 	d.patternTops()
-	return func(q []Vec, half int, finish func()) {
-		d.bytes(len(q), func(j int) Vec { code(q[j], half); return d.code }, finish)
-	}
+	return n
 }
 
 // codebook returns the numbers that the codes of a type stand for.
@@ -289,7 +304,8 @@ func (d *dequantizer) subBlocks32(w kernel.Weight) func() {
 	power := -2 * topBits
 	lower := d.pattern("lower codes", 0x0f0f0f0f)
 	if w == kernel.WeightQ4_K {
-		codes = d.nibbleCodes(w)
+		n := d.nibbleCodes(w)
+		codes = func(q []Vec, half int, finish func()) { d.numbers(n, q, half, finish) }
 		if d.Lookup != nil {
 			power = -topBits
 			d.patternTops()

@@ -32,9 +32,16 @@ const (
 	// stripAhead is how many bytes ahead of what it reads code that takes one part of a strip asks for more.
 	stripAhead = 4096
 
+	// wideAhead is stripAhead of strips of two vectors.
+	wideAhead = 16 << 10
+
 	// stripNear is how many bytes ahead of what it reads code for one row asks once more, into the first-level
 	// cache: what is in the second one alone is waited for.
 	stripNear = 1024
+
+	// wideNear is how many bytes ahead code for few rows by strips of two vectors asks, if it asks into the first-level
+	// cache alone, and nearRows the most rows that do.
+	wideNear, nearRows = 4096, 4
 
 	// stripCodes is how many values a row of codes has, and stripTurn how many rows of one value each a turn
 	// of the loop takes.
@@ -45,7 +52,7 @@ const (
 	localBias    = localBlock
 
 	// The local vectors: what C is added to first, -0, which changes nothing, for the first part, then +0;
-	// and d and -m of parts.
+	// and of the vectors of parts d, -m and what is added.
 	localZero, localD = 0, 1
 )
 
@@ -60,22 +67,27 @@ type strips struct {
 	c    Int
 	ints []Int // for src and a
 	near int   // bytes ahead of what is read that are asked for once more, 0 if none are
+	seq  Int   // what is asked for next, if requests are for the first-level cache alone
 
-	parts          int // at a time: the sum of a part is one chain, whose latency others hide
-	acc            []Vec
-	scales, adds   []Vec  // of parts
+	parts          int   // at a time: the sum of a part is one chain, whose latency others hide
+	first, vecs    int   // vectors of a strip that are made at a time
+	acc            []Vec // of rows, and of each the vectors of parts
+	values         []Vec // of the vectors of a part
+	codes          []Vec
+	scales, adds   []Vec  // of the vectors of parts, in registers or in memory
+	inMemory       bool   // adds, or scales where there are none
 	brains         string // index of BrainLoad, if there is one
 	power, minus   string
-	part, at       int // which of the parts, and which of the turn's values, is made next
-	partBytes, vec int
-	numbers        func(q []Vec, half int, finish func())
+	part, j        int // which of the parts, and of the vectors, is made next
+	partBytes, vec int // of a strip, and lanes of it
+	nibbler        nibbler
+	made           func(at int) // takes the values of the vectors of a part, of a row of the turn
 }
 
 // newStrips begins a function over strips.
 func newStrips(f *Func) *strips {
 	s := &strips{
 		dequantizer: &dequantizer{Func: f, left: f.int("turns left, scratch"), count: f.int("values left of the part")},
-		vec:         f.Lanes,
 	}
 	s.stripsLocals()
 	return s
@@ -84,7 +96,7 @@ func newStrips(f *Func) *strips {
 // stripsLocals lays out local memory: the link register of an architecture that has one, integers and
 // vectors, and what is aligned.
 func (s *strips) stripsLocals() {
-	s.locals = 16 + localVectors + (localD+2*maxStreams)*s.Bytes()
+	s.locals = 16 + localVectors + (localD+3*maxStreams)*s.Bytes()
 	s.locals = (s.locals + 15) &^ 15
 }
 
@@ -96,8 +108,33 @@ func (s *strips) keep(fields ...any) {
 	}
 }
 
-// byType writes body for each type that is packed in strips, and those of the same code once.
+// stripVectors is the vectors of a strip of columns that fill lane groups.
+func (arch *Arch) stripVectors() int {
+	if arch.Lanes*2 <= arch.MaxVectors()*arch.Lanes && arch.MaxVectors()%2 == 0 {
+		return 2
+	}
+	return 1
+}
+
+// byType writes body for strips of one vector and of two, and of both for each type that is packed in strips.
 func (s *strips) byType(body func()) {
+	if n := s.stripVectors(); n > 1 {
+		s.load("Vec", s.left)
+		s.Branch(s.Func, s.left, "EQ", imm(n*s.Lanes), "wide")
+	}
+	for vecs := 1; vecs <= s.stripVectors(); vecs++ {
+		s.vec, s.vecs, s.first = vecs*s.Lanes, vecs, 0
+		prefix := ""
+		if vecs > 1 {
+			prefix = "wide"
+			s.Label(prefix)
+		}
+		s.typesOf(prefix, body)
+	}
+}
+
+// typesOf writes body for each type, and those of the same code once.
+func (s *strips) typesOf(prefix string, body func()) {
 	types := kernel.StripTypes()
 	same := map[kernel.Weight]kernel.Weight{kernel.WeightQ5_0: kernel.WeightQ8_0}
 	s.load("Type", s.left)
@@ -106,14 +143,14 @@ func (s *strips) byType(body func()) {
 		if other, ok := same[w]; ok {
 			label = other
 		}
-		s.Branch(s.Func, s.left, "EQ", imm(int(w)), label.String())
+		s.Branch(s.Func, s.left, "EQ", imm(int(w)), prefix+label.String())
 	}
 	s.Return(s.Func)
 	for _, w := range types {
 		if _, ok := same[w]; ok {
 			continue
 		}
-		s.w, s.form, s.name = w, w.Strip(), w.String()
+		s.w, s.form, s.name = w, w.Strip(), prefix+w.String()
 		s.partBytes = w.StripBytes(kernel.KC) * s.vec
 		s.Label(s.name)
 		body()
@@ -126,10 +163,11 @@ func multiplyStrips(arch *Arch) *Func {
 	s := newStrips(f)
 	s.c = f.int("C")
 	s.ints = f.ints(kernel.MaxStripRows+1, "rows of A, parts of strips")
-	s.put = s.multiplyAdd
+	s.made = s.multiplyAdd
 	s.keep("Src", localSrc, "C", localDst, "Lanes", localLanes, "Bias", localBias)
 	s.byType(func() {
-		name := func(rows int) string { return fmt.Sprintf("%sRows%d", s.w, rows) }
+		typ := s.name
+		name := func(rows int) string { return fmt.Sprintf("%sRows%d", typ, rows) }
 		s.load("Rows", s.left)
 		for rows := 1; rows < kernel.MaxStripRows; rows++ {
 			s.Branch(s.Func, s.left, "EQ", imm(rows), name(rows))
@@ -143,41 +181,112 @@ func multiplyStrips(arch *Arch) *Func {
 	return f
 }
 
-// mostParts returns how many parts so many rows of A go through at a time: as hide the latency of their
-// sums, if there are registers for them.
-func (s *strips) mostParts(rows int) int {
-	n := 1
-	switch {
-	case rows == 1:
-		n = 4
-	case rows <= 4:
-		n = 2
+// vectorsOf returns how many vector registers so many rows of A need with so many parts and vectors at a time.
+func (s *strips) vectorsOf(rows, parts, vecs int) int {
+	units := parts * vecs
+	n := rows*units + vecs + 1 // sums, values, scratch
+	if s.brains != "" {
+		n++
 	}
-	each, others := rows, 3 // of a part, and of all
-	if s.form.SubBlock > 1 {
-		each++
-		if s.form.Min {
-			each, others = each+1, others+1
-		}
-		if !s.form.Wide {
-			others += 2
-			if !s.MemoryOperands {
-				others += 7
-			}
+	if s.form.SubBlock == 1 {
+		return n
+	}
+	if !s.inMemory || s.form.Min {
+		n += units // scales
+	}
+	if s.form.Min {
+		n++
+		if !s.inMemory {
+			n += units
 		}
 	}
-	for n > 1 && n*each+others > len(s.Vectors) {
-		n /= 2
+	if s.form.Wide {
+		return n
+	}
+	n += vecs // codes
+	if s.Lookup == nil {
+		n += vecs
+	}
+	if !s.MemoryOperands { // constants
+		n += 8
+	} else if s.w == kernel.WeightIQ4_NL || s.w == kernel.WeightMXFP4 {
+		n++
 	}
 	return n
 }
 
+// share chooses how many parts and vectors so many rows of A go through at a time: as hide the latency of their sums, if there
+// are registers for them.
+func (s *strips) share(rows int) (most int) {
+	total := s.vec / s.Lanes
+	fits := func(parts, vecs int) bool {
+		s.inMemory = false
+		if s.vectorsOf(rows, parts, vecs) <= len(s.Vectors) {
+			return true
+		}
+		s.inMemory = s.MemoryOperands && s.form.SubBlock > 1
+		return s.inMemory && s.vectorsOf(rows, parts, vecs) <= len(s.Vectors)
+	}
+	for s.vecs = total; s.vecs > 1 && !fits(1, s.vecs); {
+		s.vecs--
+	}
+	most = 1
+	switch {
+	case rows == 1 && total == 1:
+		most = 4
+	case rows == 1, rows <= 4 && total == 1:
+		most = 2
+	}
+	for most > 1 && !fits(most, s.vecs) {
+		most /= 2
+	}
+	fits(most, s.vecs)
+	return most
+}
+
 // multiply writes all for so many rows of A.
 func (s *strips) multiply(rows int) {
-	label := func(what string) string { return fmt.Sprintf("%s%sBy%d", s.name, what, s.parts) }
+	name, total := s.name, s.vec/s.Lanes
+	if rows > nearRows || total == 1 {
+		s.multiplyAsking(rows, false)
+		return
+	}
+	near := name + "Near"
+	s.LoadByte(s.Func, s.arg("Near"), s.left)
+	s.note("a.Near")
+	s.Branch(s.Func, s.left, "NE", "$0", near)
+	s.multiplyAsking(rows, false)
+	s.Label(near)
+	s.name = near
+	s.multiplyAsking(rows, true)
+}
+
+// multiplyAsking is multiply that asks for strips into the first-level cache alone, or not.
+func (s *strips) multiplyAsking(rows int, near bool) {
+	name, strip := s.name, s.name+"Strip"
 	s.a = s.ints[:rows]
-	strip := s.name + "Strip"
 	s.Label(strip)
+	most, total := s.share(rows), s.vec/s.Lanes
+	if near && s.form.SubBlock == 1 && s.Lanes*s.vecs*2 >= cacheLine {
+		most = 1 // two chains take as many bytes as memory gives, from one stream
+	}
+	for s.first = 0; s.first < total; s.first += s.vecs {
+		if s.name = name; s.first > 0 {
+			s.name = fmt.Sprintf("%sVector%d", name, s.first)
+		}
+		s.strip(rows, most, near)
+		if s.first+s.vecs < total {
+			s.Op(s.Mov, s.vecs*s.Bytes(), s.count)
+			s.move(localDst, s.count)
+		}
+	}
+	s.nextStrip(strip, s.vecs*s.Bytes())
+	s.Return(s.Func)
+}
+
+// strip writes the products by vectors of a strip, with up to most parts at a time.
+func (s *strips) strip(rows, most int, near bool) {
+	label := func(what string) string { return fmt.Sprintf("%s%sBy%d", s.name, what, s.parts) }
 	s.begin(rows)
 	s.Op(s.Mov, s.LocalAt(localSrc), s.ints[rows])
 	s.load("A", s.a[0])
@@ -188,8 +297,8 @@ func (s *strips) multiply(rows int) {
 	}
 	s.load("Depth", s.left)
 	s.Op(s.Mov, s.left, s.LocalAt(localDepth32))
-	for s.parts = s.mostParts(rows); s.parts > 0; s.parts /= 2 {
-		if s.parts == 2 && s.mostParts(rows) > 2 && s.form.SubBlock == 1 {
+	for s.parts = most; s.parts > 0; s.parts /= 2 {
+		if s.parts == 2 && most > 2 && s.form.SubBlock == 1 {
 			continue // of 16 bits one chain takes as many bytes as memory gives
 		}
 		s.registers(rows)
@@ -197,14 +306,7 @@ func (s *strips) multiply(rows int) {
 		if s.MemoryOperands {
 			s.src = s.src[:1]
 		}
-		s.ahead = stripAhead
-		if s.parts > 1 {
-			s.ahead = s.parts * s.partBytes
-		}
-		s.near = 0
-		if codes := s.form.SubBlock > 1 && !s.form.Wide; rows == 1 && s.MemoryOperands && !(codes && 4*s.vec < cacheLine) {
-			s.near = stripNear // where arithmetic does not bind
-		}
+		s.asking(rows, near)
 		for p := 1; p < len(s.src); p++ {
 			s.Op(s.Mov, s.src[p-1], s.src[p])
 			s.Op(s.Add, s.partBytes, s.src[p])
@@ -224,10 +326,14 @@ func (s *strips) multiply(rows int) {
 		}
 		s.Op(s.Sub, s.parts*kernel.KC, s.left)
 		s.Op(s.Mov, s.left, s.LocalAt(localDepth32))
+		if s.seq != "" {
+			s.Op(s.Mov, s.src[0], s.seq)
+			s.Op(s.Add, s.ahead, s.seq)
+		}
 		for _, v := range s.acc {
 			s.Zero(s.Func, v)
 		}
-		s.values(label)
+		s.turns(label)
 		s.addParts(rows)
 		if s.parts > 1 {
 			for _, p := range s.src {
@@ -240,13 +346,34 @@ func (s *strips) multiply(rows int) {
 		s.Jump(next)
 		s.Label(done)
 	}
-	s.nextStrip(strip, "StripBytes", s.Bytes())
-	s.Return(s.Func)
+}
+
+// asking chooses how what comes next is asked for.
+func (s *strips) asking(rows int, near bool) {
+	codes, wide := s.form.SubBlock > 1 && !s.form.Wide, s.vec > s.Lanes
+	s.near, s.seq = 0, ""
+	s.ahead = stripAhead
+	if wide {
+		s.ahead = wideAhead
+	}
+	if s.parts > 1 {
+		s.ahead = s.parts * s.partBytes
+	}
+	if near {
+		s.seq = s.ints[len(s.ints)-1]
+		if s.parts == 1 {
+			s.ahead = wideNear
+		}
+		return
+	}
+	if rows == 1 && s.MemoryOperands && !(codes && (wide || 4*s.vec < cacheLine)) {
+		s.near = stripNear // where arithmetic does not bind
+	}
 }
 
 // nextStrip moves on to the next strip, and jumps to a label if there is one.
-func (s *strips) nextStrip(label, bytes string, dst int) {
-	s.load(bytes, s.count)
+func (s *strips) nextStrip(label string, dst int) {
+	s.load("StripBytes", s.count)
 	s.move(localSrc, s.count)
 	s.Op(s.Mov, dst, s.count)
 	s.move(localDst, s.count)
@@ -260,24 +387,41 @@ func (s *strips) nextStrip(label, bytes string, dst int) {
 func (s *strips) registers(rows int) {
 	m := s.vectors(fmt.Sprintf("%s, %d parts at a time:", s.name, s.parts))
 	s.m = m
-	s.acc = m.take(rows*s.parts, "sums")
-	s.v, s.tmp = m.one("values"), m.one("scratch")
-	s.scales, s.adds, s.quad, s.numbers, s.power, s.minus = nil, nil, nil, nil, "", ""
+	units := s.parts * s.vecs
+	s.acc = m.take(rows*units, "sums")
+	s.values, s.tmp = m.take(s.vecs, "values"), m.one("scratch")
+	s.scales, s.adds, s.quad, s.codes, s.nibbler, s.power, s.minus = nil, nil, nil, nil, nibbler{}, "", ""
 	if s.brains = ""; s.w == kernel.WeightBFloat16 && rows > 0 && s.BrainLoad != nil {
 		s.brains = s.pattern("lanes of bfloat16", s.BrainIndex...)
 	}
 	if s.form.SubBlock == 1 {
 		return
 	}
-	s.scales = m.take(s.parts, "scales")
+	inMemory := func() (all []Vec) {
+		for u := range units {
+			all = append(all, Vec(s.localUnit(u, 2)))
+		}
+		return all
+	}
+	if s.inMemory && !s.form.Min {
+		s.scales = inMemory()
+	} else {
+		s.scales = m.take(units, "scales")
+	}
 	if s.form.Min {
-		s.adds = m.take(s.parts, "what is added")
+		if s.inMemory {
+			s.adds = inMemory()
+		} else {
+			s.adds = m.take(units, "what is added")
+		}
 		s.spare = m.one("scratch")
 	}
 	power := 0
 	if !s.form.Wide {
-		s.quad, s.code = m.take(1, "codes"), m.one("some of them")
-		s.numbers = s.nibbleCodes(s.w)
+		if s.quad = m.take(s.vecs, "codes"); s.Lookup == nil {
+			s.codes = m.take(s.vecs, "some of them")
+		}
+		s.nibbler = s.nibbleCodes(s.w)
 		switch {
 		case s.Lookup != nil:
 		case s.w == kernel.WeightQ4_0:
@@ -296,16 +440,20 @@ func (s *strips) registers(rows int) {
 
 // begin puts what the first part is added to into C.
 func (s *strips) begin(rows int) {
-	v, x, zero := s.Vectors[0], s.Vectors[1], s.Vectors[2]
+	x, zero, bias := s.Vectors[0], s.Vectors[1], s.Vectors[2:][:s.vecs]
 	stride, add := s.ints[0], s.ints[1]
 	s.Broadcast(s.Func, s.constant(float32(math.Copysign(0, -1))), zero)
 	s.Op(s.Store, zero, s.LocalAt(localVectors+localZero*s.Bytes()))
 	s.Zero(s.Func, zero)
-	s.Zero(s.Func, v)
+	for _, v := range bias {
+		s.Zero(s.Func, v)
+	}
 	s.Op(s.Mov, s.LocalAt(localBias), s.left)
 	s.Branch(s.Func, s.left, "EQ", "$0", s.name+"Biased")
-	s.Op(s.Load, mem(s.left, 0), v)
-	s.Op(s.Add, s.Bytes(), s.left)
+	for j, v := range bias {
+		s.Op(s.Load, mem(s.left, j*s.Bytes()), v)
+	}
+	s.Op(s.Add, s.vecs*s.Bytes(), s.left)
 	s.Op(s.Mov, s.left, s.LocalAt(localBias))
 	s.Label(s.name + "Biased")
 	s.Op(s.Mov, s.LocalAt(localDst), s.c)
@@ -314,12 +462,15 @@ func (s *strips) begin(rows int) {
 	s.note("a.Add")
 	s.Op(s.Mov, rows, s.count)
 	s.Label(s.name + "Begin")
-	s.Op(s.Copy, zero, x)
-	s.Branch(s.Func, add, "EQ", "$0", s.name+"Added")
-	s.Op(s.Load, mem(s.c, 0), x)
-	s.Label(s.name + "Added")
-	s.Op(s.AddV, v, x, x)
-	s.Op(s.Store, x, mem(s.c, 0))
+	for j, v := range bias {
+		added := fmt.Sprintf("%sAdded%d", s.name, j)
+		s.Op(s.Copy, zero, x)
+		s.Branch(s.Func, add, "EQ", "$0", added)
+		s.Op(s.Load, mem(s.c, j*s.Bytes()), x)
+		s.Label(added)
+		s.Op(s.AddV, v, x, x)
+		s.Op(s.Store, x, mem(s.c, j*s.Bytes()))
+	}
 	s.Op(s.Add, stride, s.c)
 	s.Countdown(s.count, s.name+"Begin")
 }
@@ -340,17 +491,19 @@ func (s *strips) addParts(rows int) {
 			s.BrainOrder(s.Func, v)
 		}
 	}
-	x, zero := s.v, s.tmp
+	x, zero, units := s.values[0], s.tmp, s.parts*s.vecs
 	s.Op(s.Mov, s.LocalAt(localDst), s.c)
 	s.loadBytes("Stride", s.left)
 	s.Op(s.Load, s.LocalAt(localVectors+localZero*s.Bytes()), zero)
 	for r := range rows {
-		sum := s.acc[r*s.parts]
-		s.Op(s.Load, mem(s.c, 0), x)
-		s.Op(s.AddV, zero, x, x)
-		s.Op(s.AddV, x, sum, sum)
-		if s.parts == 1 {
-			s.Op(s.Store, sum, mem(s.c, 0))
+		for j := range s.vecs {
+			sum := s.acc[r*units+j]
+			s.Op(s.Load, mem(s.c, j*s.Bytes()), x)
+			s.Op(s.AddV, zero, x, x)
+			s.Op(s.AddV, x, sum, sum)
+			if s.parts == 1 {
+				s.Op(s.Store, sum, mem(s.c, j*s.Bytes()))
+			}
 		}
 		if r < rows-1 {
 			s.Op(s.Add, s.left, s.c)
@@ -365,28 +518,38 @@ func (s *strips) addParts(rows int) {
 		s.Op(s.Mov, s.LocalAt(localDst), s.c)
 	}
 	for r := range rows {
-		sum := s.acc[r*s.parts]
-		for _, next := range s.acc[r*s.parts+1:][:s.parts-1] {
-			s.Op(s.AddV, zero, sum, sum)
-			s.Op(s.AddV, next, sum, sum)
+		for j := range s.vecs {
+			sum := s.acc[r*units+j]
+			for p := 1; p < s.parts; p++ {
+				s.Op(s.AddV, zero, sum, sum)
+				s.Op(s.AddV, s.acc[r*units+p*s.vecs+j], sum, sum)
+			}
+			s.Op(s.Store, sum, mem(s.c, j*s.Bytes()))
 		}
-		s.Op(s.Store, sum, mem(s.c, 0))
 		if r < rows-1 {
 			s.Op(s.Add, s.left, s.c)
 		}
 	}
 }
 
-// multiplyAdd is put of MultiplyStrips.
-func (s *strips) multiplyAdd(v Vec) {
+// multiplyAdd is made of MultiplyStrips.
+func (s *strips) multiplyAdd(at int) {
+	units := s.parts * s.vecs
 	for r, a := range s.a {
-		s.FMABroadcast(s.Func, mem(a, 4*(s.part*kernel.KC+s.at)), v, s.acc[r*s.parts+s.part], s.tmp)
+		x, acc := mem(a, 4*(s.part*kernel.KC+at)), s.acc[r*units+s.part*s.vecs:][:s.vecs]
+		if s.vecs == 1 {
+			s.FMABroadcast(s.Func, x, s.values[0], acc[0], s.tmp)
+			continue
+		}
+		s.Op(s.Element, x, s.tmp)
+		for j, v := range s.values {
+			s.FMA(s.Func, s.tmp, v, acc[j])
+		}
 	}
-	s.at++
 }
 
-// values writes what makes count values of each part and moves on.
-func (s *strips) values(label func(what string) string) {
+// turns writes what makes count values of each part and moves on.
+func (s *strips) turns(label func(what string) string) {
 	if s.form.SubBlock == 1 {
 		s.elements16(label)
 		return
@@ -405,20 +568,17 @@ func (s *strips) values(label func(what string) string) {
 	if s.form.Wide {
 		for i := range values {
 			for s.part = range s.parts {
-				s.at = i
-				s.LoadElem(s.Func, kernel.Int8, s.strip(s.part, i*s.vec), s.v)
-				s.finish()
-				s.put(s.v)
+				s.each(func(v Vec) {
+					s.LoadElem(s.Func, kernel.Int8, s.row(i*s.vec, 1), v)
+					s.finish()
+				})
+				s.made(i)
 			}
 		}
 	} else {
 		for s.part = range s.parts {
-			s.at = 0
 			for row := 0; row < bytes; row += 4 * s.vec {
-				s.Op(s.Load, s.strip(s.part, row), s.quad[0])
-				for half := range 2 {
-					s.numbers(s.quad, half, s.finish)
-				}
+				s.codesOf(row)
 			}
 		}
 	}
@@ -427,6 +587,37 @@ func (s *strips) values(label func(what string) string) {
 	s.Branch(s.Func, s.left, "NE", "$0", turn)
 	s.Op(s.Sub, s.form.SubBlock, s.count)
 	s.Branch(s.Func, s.count, "GT", "$0", subBlock)
+}
+
+// codesOf makes the values of a row of codes, so many bytes ahead in the part.
+func (s *strips) codesOf(row int) {
+	codes := make([]Vec, s.vecs)
+	s.each(func(Vec) { s.Op(s.Load, s.row(row, 4), s.quad[s.j]) })
+	for half := range 2 {
+		s.each(func(Vec) {
+			to := Vec("")
+			if s.codes != nil {
+				to = s.codes[s.j]
+			}
+			codes[s.j] = s.nibbler.codes(s.quad[s.j], half, to)
+		})
+		for b := range 4 {
+			s.each(func(v Vec) {
+				s.nibbler.number(codes[s.j], half, b, v)
+				s.finish()
+			})
+			s.made(row/(4*s.vec)*stripCodes + 4*half + b)
+		}
+	}
+}
+
+// each writes make for each vector, whose values it leaves in v.
+func (s *strips) each(make func(v Vec)) {
+	for s.j = range s.vecs {
+		s.v = s.values[s.j]
+		make(s.v)
+		s.values[s.j] = s.v
+	}
 }
 
 // turn returns how many bytes of a strip a turn of the loop takes, and how many values: for one row at least a
@@ -452,26 +643,44 @@ func (s *strips) turned(bytes, values int) {
 	}
 }
 
-// askParts prefetches what comes next of so many bytes of each part, into the second-level cache: what is under
-// way to the first one is less than memory has to be asked for at once.
+// askParts prefetches what comes next of so many bytes of each part, into the second-level cache where more can be under way than
+// to the first one: or else in the order of memory.
 func (s *strips) askParts(bytes int) {
+	if s.first > 0 {
+		return // the vectors before have asked for it
+	}
+	if s.seq != "" {
+		for line := 0; line < s.parts*bytes; line += cacheLine {
+			s.PrefetchNear(s.Func, mem(s.seq, line))
+		}
+		s.Op(s.Add, s.parts*bytes, s.seq)
+		return
+	}
 	for p := range s.parts {
 		for line := 0; line < bytes; line += cacheLine {
-			s.Prefetch(s.Func, s.strip(p, s.ahead+line))
+			s.Prefetch(s.Func, s.stripAt(p, s.ahead+line))
 			if s.near > 0 {
-				s.PrefetchNear(s.Func, s.strip(p, s.near+line))
+				s.PrefetchNear(s.Func, s.stripAt(p, s.near+line))
 			}
 		}
 	}
 }
 
-// strip returns the address of a byte of a part from where it is read on.
-func (s *strips) strip(part, disp int) string {
+// stripAt returns the address of a byte of a part from where it is read on.
+func (s *strips) stripAt(part, disp int) string {
 	if len(s.src) == 1 {
 		return mem(s.src[0], part*s.partBytes+disp)
 	}
 	return mem(s.src[part], disp)
 }
+
+// row returns the address of the vector that is made next, of the row so many bytes ahead in the part, whose lanes take so many.
+func (s *strips) row(disp, bytes int) string {
+	return s.stripAt(s.part, disp+bytes*s.Lanes*(s.first+s.j))
+}
+
+// unit is the number of the vector that is made next among those of all parts.
+func (s *strips) unit() int { return s.part*s.vecs + s.j }
 
 // askHead prefetches what comes next of a head of so many bytes of each part, where the turns behind it do not
 // come to all of its lines.
@@ -483,12 +692,12 @@ func (s *strips) askHead(bytes int) {
 
 // finish scales what is made of a code or an integer.
 func (s *strips) finish() {
-	s.scale = s.scales[s.part]
+	s.scale = s.scales[s.unit()]
 	if s.w == kernel.WeightMXFP4 && s.Lookup == nil { // a scale may be too small to be made smaller
 		s.Op(s.MulV, s.power, s.v, s.v)
 	}
 	if s.form.Min {
-		s.add = s.adds[s.part]
+		s.add = s.adds[s.unit()]
 		s.scaledAndAdded()
 	} else {
 		s.scaled()
@@ -502,23 +711,25 @@ func (s *strips) smaller(scale Vec) {
 	}
 }
 
-// localPart returns the address of d of a part, or of -m.
-func (s *strips) localPart(p, which int) string {
-	return s.LocalAt(localVectors + (localD+which*maxStreams+p)*s.Bytes())
+// localUnit returns the address of a vector of a vector of a part: of d, of -m, or of what is added.
+func (s *strips) localUnit(unit, which int) string {
+	return s.LocalAt(localVectors + (localD+which*maxStreams+unit)*s.Bytes())
 }
 
 // fineHead stores d and -m of a block of each part.
 func (s *strips) fineHead() {
 	s.askHead(s.form.Head() * s.vec)
-	for p := range s.parts {
-		s.LoadElem(s.Func, s.form.Elem, s.strip(p, 0), s.v)
-		s.smaller(s.v)
-		s.Op(s.Store, s.v, s.localPart(p, 0))
-		if s.form.Min {
-			s.LoadElem(s.Func, s.form.Elem, s.strip(p, 2*s.vec), s.v)
-			s.Op(s.MulV, s.minus, s.v, s.v)
-			s.Op(s.Store, s.v, s.localPart(p, 1))
-		}
+	for s.part = range s.parts {
+		s.each(func(v Vec) {
+			s.LoadElem(s.Func, s.form.Elem, s.row(0, 2), v)
+			s.smaller(v)
+			s.Op(s.Store, v, s.localUnit(s.unit(), 0))
+			if s.form.Min {
+				s.LoadElem(s.Func, s.form.Elem, s.row(2*s.vec, 2), v)
+				s.Op(s.MulV, s.minus, v, v)
+				s.Op(s.Store, v, s.localUnit(s.unit(), 1))
+			}
+		})
 	}
 	s.turned(s.form.Head()*s.vec, 0)
 }
@@ -530,22 +741,31 @@ func (s *strips) subBlockHead() {
 		bytes = s.form.SubBlockHead()
 	}
 	s.askHead(bytes * s.vec)
-	for p := range s.parts {
-		to := [][]Vec{s.scales, s.adds}
-		for i, v := range to {
-			switch {
-			case len(v) == 0:
-			case s.form.Fine:
-				s.LoadElem(s.Func, kernel.Int8, s.strip(p, i*s.vec), v[p])
-				s.Op(s.Load, s.localPart(p, i), s.tmp)
-				s.Op(s.MulV, s.tmp, v[p], v[p])
-			default:
-				s.LoadElem(s.Func, s.form.Elem, s.strip(p, 2*i*s.vec), v[p])
-				if i == 0 {
-					s.smaller(v[p])
+	for s.part = range s.parts {
+		s.each(func(v Vec) {
+			for i, to := range [][]Vec{s.scales, s.adds} {
+				if len(to) == 0 {
+					continue
+				}
+				x := to[s.unit()]
+				if kept := s.inMemory && (i == 1 || !s.form.Min); kept {
+					x = v
+				}
+				if s.form.Fine {
+					s.LoadElem(s.Func, kernel.Int8, s.row(i*s.vec, 1), x)
+					s.Op(s.Load, s.localUnit(s.unit(), i), s.tmp)
+					s.Op(s.MulV, s.tmp, x, x)
+				} else {
+					s.LoadElem(s.Func, s.form.Elem, s.row(2*i*s.vec, 2), x)
+					if i == 0 {
+						s.smaller(x)
+					}
+				}
+				if x == v {
+					s.Op(s.Store, x, string(to[s.unit()]))
 				}
 			}
-		}
+		})
 	}
 	for _, p := range s.src {
 		s.Op(s.Add, bytes*s.vec, p)
@@ -558,9 +778,8 @@ func (s *strips) elements16(label func(what string) string) {
 	body := func(n int) {
 		for i := range n {
 			for s.part = range s.parts {
-				s.at = i
-				s.load16(s.strip(s.part, 2*i*s.vec))
-				s.put(s.v)
+				s.each(func(Vec) { s.load16(s.row(2*i*s.vec, 2)) })
+				s.made(i)
 			}
 		}
 		s.turned(2*n*s.vec, n)
@@ -591,18 +810,23 @@ func dequantizeStrips(arch *Arch) *Func {
 	s := newStrips(f)
 	s.dst, s.dstStride = f.int("Dst"), f.int("bytes from row to row of Dst")
 	s.src = f.ints(1, "strip")
-	s.put = s.store
+	s.made = func(int) {
+		for j, v := range s.values {
+			s.Op(s.Store, v, mem(s.dst, j*s.Bytes()))
+		}
+		s.Op(s.Add, s.dstStride, s.dst)
+	}
 	s.keep("Src", localSrc, "Dst", localDst, "Lanes", localLanes)
 	f.loadBytes("Stride", s.dstStride)
 	s.byType(func() {
-		s.parts, s.ahead = 1, s.partBytes
+		s.parts, s.ahead, s.inMemory = 1, s.partBytes, false
 		s.registers(0)
 		s.Label(s.name + "Strip")
 		s.Op(s.Mov, s.LocalAt(localSrc), s.src[0])
 		s.Op(s.Mov, s.LocalAt(localDst), s.dst)
 		s.load("Depth", s.count)
-		s.values(func(what string) string { return s.name + what })
-		s.nextStrip(s.name+"Strip", "StripBytes", s.Bytes())
+		s.turns(func(what string) string { return s.name + what })
+		s.nextStrip(s.name+"Strip", s.vecs*s.Bytes())
 		s.Return(s.Func)
 	})
 	return f

@@ -35,9 +35,17 @@ func dequantizeStrips(a *kernel.DequantizeStripsArgs) {
 	}
 }
 
-// strips returns strips of so many values a lane, of blocks of a filling, flush against the guard to the byte.
-func (s *suite) strips(w kernel.Weight, lanes, depth, stride int, f filling) *byte {
-	vec, size := s.set.Vec, w.StripBytes(depth)*s.set.Vec
+// stripLanes chooses the lanes of strips for a row of so many.
+func (s *suite) stripLanes(lanes int) int {
+	if n := s.set.StripLanes; lanes%n == 0 && s.IntN(4) != 0 {
+		return n
+	}
+	return s.set.Vec
+}
+
+// strips returns strips of vec lanes, of so many values a lane, of blocks of a filling, flush against the guard to the byte.
+func (s *suite) strips(w kernel.Weight, vec, lanes, depth, stride int, f filling) *byte {
+	size := w.StripBytes(depth) * vec
 	base := s.bytes("Src", lanes/vec, size, stride)
 	rows := kernel.WeightRows{Type: w, Data: make([]byte, vec*depth/w.Values()*w.Bytes()), Cols: depth}
 	for i := range lanes / vec {
@@ -58,10 +66,11 @@ func (s *suite) multiplyStrips(lanes int) {
 				}
 				s.begin()
 				f, ga, gb, gc := fillings[s.IntN(len(fillings))], choose(s.Rand, numbers), choose(s.Rand, numbers), choose(s.Rand, numbers)
-				size := w.StripBytes(depth) * s.set.Vec
+				vec := s.stripLanes(lanes)
+				size := w.StripBytes(depth) * vec
 				bytes, row := size+[]int{0, 0, 1, 61}[s.IntN(4)], []int{depth, depth + 3, -depth, 0, 1}[s.IntN(5)]
 				a := kernel.MultiplyStripsArgs{
-					Type: w, Src: s.strips(w, lanes, depth, bytes, f), StripBytes: bytes, Vec: s.set.Vec, Depth: depth, Lanes: lanes,
+					Type: w, Src: s.strips(w, vec, lanes, depth, bytes, f), StripBytes: bytes, Vec: vec, Depth: depth, Lanes: lanes, Near: s.IntN(2) == 0,
 					A: s.strided("A", rows, row, depth, 1, ga), RowStride: row, Rows: rows, Stride: s.stride(lanes), Add: s.IntN(2) == 0,
 				}
 				if s.IntN(2) == 0 {
@@ -73,8 +82,8 @@ func (s *suite) multiplyStrips(lanes int) {
 				a.C = s.matrix("C", rows, lanes, a.Stride, gc)
 				got := a
 				what := func() string {
-					return fmt.Sprintf("MultiplyStrips %v rows=%d depth=%d lanes=%d strides %d, %d, %d %s A=%s C=%s add=%v bias=%v",
-						w, rows, depth, lanes, bytes, row, a.Stride, f.name, ga.name, gc.name, a.Add, a.Bias != nil)
+					return fmt.Sprintf("MultiplyStrips %v vec=%d rows=%d depth=%d lanes=%d strides %d, %d, %d %s A=%s C=%s add=%v bias=%v near=%v",
+						w, vec, rows, depth, lanes, bytes, row, a.Stride, f.name, ga.name, gc.name, a.Add, a.Bias != nil, a.Near)
 				}
 				s.check(what, func() { multiplyStrips(&a) }, func() { s.set.MultiplyStrips(&got) })
 				unchanged(s, what, got, a)
@@ -95,15 +104,16 @@ func (s *suite) dequantizeStrips(lanes int) {
 					continue
 				}
 				s.begin()
-				bytes := w.StripBytes(depth)*s.set.Vec + []int{0, 1, 61}[s.IntN(3)]
+				vec := s.stripLanes(lanes)
+				bytes := w.StripBytes(depth)*vec + []int{0, 1, 61}[s.IntN(3)]
 				a := kernel.DequantizeStripsArgs{
-					Type: w, Src: s.strips(w, lanes, depth, bytes, f), StripBytes: bytes, Vec: s.set.Vec, Depth: depth,
+					Type: w, Src: s.strips(w, vec, lanes, depth, bytes, f), StripBytes: bytes, Vec: vec, Depth: depth,
 					Lanes: lanes, Stride: s.stride(lanes),
 				}
 				a.Dst = s.matrix("Dst", depth, lanes, a.Stride, unwritten)
 				got := a
 				what := func() string {
-					return fmt.Sprintf("DequantizeStrips %v depth=%d lanes=%d strides %d, %d %s", w, depth, lanes, bytes, a.Stride, f.name)
+					return fmt.Sprintf("DequantizeStrips %v vec=%d depth=%d lanes=%d strides %d, %d %s", w, vec, depth, lanes, bytes, a.Stride, f.name)
 				}
 				s.check(what, func() { dequantizeStrips(&a) }, func() { s.set.DequantizeStrips(&got) })
 				unchanged(s, what, got, a)
