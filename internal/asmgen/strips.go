@@ -81,6 +81,8 @@ type strips struct {
 	part, j        int // which of the parts, and of the vectors, is made next
 	partBytes, vec int // of a strip, and lanes of it
 	nibbler        nibbler
+	ones           string       // all bits of an exponent, where codes are linear and made numbers in mantissas
+	offset         float32      // of those codes
 	made           func(at int) // takes the values of the vectors of a part, of a row of the turn
 }
 
@@ -421,9 +423,12 @@ func (s *strips) registers(rows int) {
 		if s.quad = m.take(s.vecs, "codes"); s.Lookup == nil {
 			s.codes = m.take(s.vecs, "some of them")
 		}
-		s.nibbler = s.nibbleCodes(s.w)
+		s.offset, s.ones = s.linear()
+		if s.ones == "" {
+			s.nibbler = s.nibbleCodes(s.w)
+		}
 		switch {
-		case s.Lookup != nil:
+		case s.Lookup != nil, s.ones != "":
 		case s.w == kernel.WeightQ4_0:
 			power = -topBits - 4
 		default:
@@ -591,6 +596,10 @@ func (s *strips) turns(label func(what string) string) {
 
 // codesOf makes the values of a row of codes, so many bytes ahead in the part.
 func (s *strips) codesOf(row int) {
+	if s.ones != "" {
+		s.linearOf(row)
+		return
+	}
 	codes := make([]Vec, s.vecs)
 	s.each(func(Vec) { s.Op(s.Load, s.row(row, 4), s.quad[s.j]) })
 	for half := range 2 {
@@ -608,6 +617,46 @@ func (s *strips) codesOf(row int) {
 			})
 			s.made(row/(4*s.vec)*stripCodes + 4*half + b)
 		}
+	}
+}
+
+// linear returns what codes of a type have added to the number that they stand for, and all bits of an exponent, if they are to be
+// made numbers in mantissas: with a table in a register they are looked up.
+func (s *strips) linear() (offset float32, ones string) {
+	switch {
+	case s.Lookup != nil || !s.MemoryOperands:
+	case s.w == kernel.WeightQ4_0:
+		return 8, s.pattern("exponents", 0x7f800000)
+	case s.w == kernel.WeightQ4_1, s.w == kernel.WeightQ4_K:
+		return 0, s.pattern("exponents", 0x7f800000)
+	}
+	return 0, ""
+}
+
+// linearOf is codesOf where codes are made numbers in mantissas. Beside all ones in the place of the exponent, one mask leaves
+// code q at bit n and the exponent of 2^(23-n), which is 2^(23-n) + q. That and the offset of codes are subtracted, which is exact, so 0 is +0.
+func (s *strips) linearOf(row int) {
+	const upper = 16 // codes from here on are shifted, as the exponent begins at bit 23
+	s.each(func(Vec) {
+		s.Op(s.Load, s.row(row, 4), s.quad[s.j])
+		s.Op(s.ShrV, upper, s.quad[s.j], s.codes[s.j])
+		s.Op(s.OrV, s.ones, s.codes[s.j], s.codes[s.j])
+		s.Op(s.OrV, s.ones, s.quad[s.j], s.quad[s.j])
+	})
+	for i := range stripCodes {
+		at, from := 8*(i%4)+4*(i/4), s.quad
+		if at > upper {
+			at, from = at-upper, s.codes
+		}
+		one := float32(uint32(1) << (23 - at))
+		s.Op(s.Load, s.patternAt(math.Float32bits(one)|15<<at), s.tmp)
+		s.each(func(v Vec) { s.Op(s.AndV, s.tmp, from[s.j], v) })
+		s.Op(s.Load, s.patternAt(math.Float32bits(one+s.offset)), s.tmp)
+		s.each(func(v Vec) {
+			s.Op(s.SubV, s.tmp, v, v)
+			s.finish()
+		})
+		s.made(row/(4*s.vec)*stripCodes + i)
 	}
 }
 
