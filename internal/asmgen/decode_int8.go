@@ -85,6 +85,9 @@ func decodeScoresInt8(arch *Arch) *Func {
 		rows: f.int("rows left"), acc: f.int("sums of the next rows"), tmp: f.int("scratch"),
 	}
 	f.locals = g.localKept() + 8 + cacheLine
+	if g.fours() {
+		f.locals = g.localFours() + foursSteps*foursBytes + cacheLine
+	}
 	f.LocalBase(f, g.local)
 	f.load("Off", g.off)
 	f.keep("Scale", g.tmp, g.local, g.localScale())
@@ -107,6 +110,9 @@ func decodeScoresInt8(arch *Arch) *Func {
 	})
 	f.Label("lines")
 	f.Op(f.Mov, g.dims, mem(g.local, g.localLines()))
+	if g.fours() {
+		g.scoreFours()
+	}
 	if g.pipelines() {
 		f.Op(f.Mov, 0, mem(g.local, g.localBegun()))
 	}
@@ -151,7 +157,11 @@ func (g *int8Scorer) open() {
 	g.Op(g.Mov, mem(g.local, g.localS()), s)
 	o.open("whole")
 	g.Label("whole")
-	g.openAsks()
+	g.openAsks(g.Lanes)
+	g.load("Elem", g.tmp)
+	g.Branch(g.Func, g.tmp, "NE", imm(int(kernel.Int8)), "noScales")
+	g.askScales()
+	g.Label("noScales")
 	zero := g.Vectors[0]
 	g.Zero(g.Func, zero)
 	g.load("Rows", g.tmp)
@@ -235,19 +245,20 @@ func (g *int8Scorer) askRest() {
 	g.Label("noRest")
 }
 
-// openAsks sets up what is asked for with the next keys, and asks for a line of scales of each kind.
-func (g *int8Scorer) openAsks() {
+// openAsks sets up what is asked for with the next keys.
+func (g *int8Scorer) openAsks(keys int) {
 	g.Op("LEAQ", mem(g.off, 8*kernel.Upcoming), g.tmp)
 	g.Op(g.Mov, g.tmp, mem(g.local, g.localAsk()))
-	g.Op(g.Add, 8*g.Lanes, g.tmp)
+	g.Op(g.Add, 8*keys, g.tmp)
 	g.Op(g.Mov, g.tmp, mem(g.local, g.localAskEnd()))
-	g.load("Elem", g.tmp)
-	g.Branch(g.Func, g.tmp, "NE", imm(int(kernel.Int8)), "noScales")
+}
+
+// askScales asks for a line of scales of each kind.
+func (g *int8Scorer) askScales() {
 	g.Op(g.Mov, mem(g.local, g.localScale()), g.tmp)
 	g.PrefetchNear(g.Func, mem(g.tmp, 4*kernel.Upcoming))
 	g.AddMem(g.Func, g.arg("ScaleAhead"), g.tmp)
 	g.PrefetchNear(g.Func, mem(g.tmp, 0))
-	g.Label("noScales")
 }
 
 // some asks for the next rows from off on, of a row so many lines without a loop.

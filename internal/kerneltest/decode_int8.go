@@ -43,7 +43,16 @@ func decodeScoresInt8(a *kernel.DecodeScoresInt8Args) {
 }
 
 func (s *suite) decodeScoresInt8(int) {
-	for _, sh := range s.decodeShapesOf(kernel.Elem.Integers) {
+	shapes := s.decodeShapesOf(kernel.Elem.Integers)
+	for _, e := range kernel.Elems() {
+		if !e.Integers() {
+			continue
+		}
+		for _, keys := range []int{15, 16, 17, 24, 31, kernel.KeyBlock} { // whole vectors of dims by four rows
+			shapes = append(shapes, decodeShape{e, keys, 64 * (1 + s.IntN(5)), 4})
+		}
+	}
+	for _, sh := range shapes {
 		s.begin()
 		l := s.decodeLayout(sh)
 		stride := s.stride(sh.rows)
