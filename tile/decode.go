@@ -234,6 +234,9 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 					continue
 				}
 				a.Q = ptr.At(g.q, row)
+				if rows.order.turns {
+					rows.askInTurn(from, to, head, laneGroups, w.kv.v.kv, rows.token)
+				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, a.Dim)
@@ -263,6 +266,9 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 				rows.toHead(at, head)
 				a.Alpha, a.O = ptr.At(b.alpha, row), lane(g.chunk, row, dim, 0)
 				sums := lane(b.sums, row, dim, 0)
+				if rows.order.turns {
+					rows.askInTurn(from, to, head, laneGroups, w.kv.k.kv, rows.token+kernel.KeyBlock)
+				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.MaskFrom = clamp(keys.full-k, 0, a.Keys)
@@ -336,6 +342,7 @@ type order struct {
 
 	windows bool
 	near    bool // ask for them in the first-level cache
+	turns   bool // ask for those of the next turn in the order of memory, whatever head they are of
 }
 
 // upcoming returns the row to ask for with a row of a block: one as far ahead, or one of the next
@@ -372,6 +379,10 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	if p.scattered() {
 		k, v = p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
 		k.near = e.tuning.Near && p.integers()
+		if e.asksInTurn(p) {
+			k.turns, v.turns = true, true
+			k.near, v.near = e.wide() && p.K.Elem != kernel.Float32, e.wide() && p.V.Elem != kernel.Float32
+		}
 		if p.integerValues() {
 			v.step, v.near = max(v.step, kernel.Int8Block), e.tuning.Near
 		}

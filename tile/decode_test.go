@@ -23,9 +23,13 @@ func TestDecodeAsks(t *testing.T) {
 		{"bhsd", 0, false, 4, false, false}, {"bshd", 0, true, kvHeads, true, false}, {"pages of 1", 1, false, kvHeads, true, false},
 		{"pages of 4", 4, false, kvHeads, true, false}, {"pages of 16", 16, false, 4, false, false},
 		{"token-major pages of 16", 16, true, kvHeads, true, false},
-		{"bhsd in one stream", 0, false, 4, false, true}, {"pages of 16 in one stream", 16, false, 4, false, true},
+		{"bshd in one stream", 0, true, kvHeads, true, true}, {"bhsd in one stream", 0, false, 4, false, true}, {"pages of 16 in one stream", 16, false, 4, false, true},
 	} {
 		late := 2 * l.heads * kernel.KeyBlock // rows of a block of K and one of V
+		ago := 2 * keysInTurn * kvHeads       // rows of a turn
+		if l.oneStream {
+			ago *= 2 // the first of a turn are asked for at the beginning of the one before, those read last at its end
+		}
 		page, pages := l.page, 1
 		var tables [][]int32
 		if page == 0 {
@@ -62,12 +66,12 @@ func TestDecodeAsks(t *testing.T) {
 				at := uintptr(base) + uintptr(off[k])
 				if when, ok := asked[at]; ok && read-when <= late && read-when > keysInTurn {
 					early++
-					if read-when <= 2*keysInTurn*kvHeads {
+					if read-when <= ago {
 						turn++
 					}
 				}
 				read++
-				if token := int(at-uintptr(p.K.Base)) / p.K.Stride[2]; l.name == "bshd" && token < keys {
+				if token := int(at-uintptr(p.K.Base)) / p.K.Stride[2]; l.inTurn && page == keys && token >= 0 && token < keys {
 					if begun[token] == 0 {
 						begun[token] = read
 					}
