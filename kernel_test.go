@@ -108,6 +108,18 @@ func TestKernelsOrder(t *testing.T) {
 	}
 }
 
+// TestKernelsStrips: the lanes of vectors and of panels, which files of packed weights have, say how many a strip has.
+func TestKernelsStrips(t *testing.T) {
+	seen := map[[2]int]*kernel.Set{}
+	for _, k := range Kernels() {
+		key := [2]int{k.Set.Vec, k.Set.Lanes}
+		if other := seen[key]; other != nil && other.StripLanes != k.Set.StripLanes {
+			t.Errorf("%s has strips of %d lanes, %s of %d", k.Set.Name, k.Set.StripLanes, other.Name, other.StripLanes)
+		}
+		seen[key] = k.Set
+	}
+}
+
 // TestKernelsAreCopies: what callers do to a set that they are handed stays with them.
 func TestKernelsAreCopies(t *testing.T) {
 	e, err := New(Config{})

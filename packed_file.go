@@ -27,11 +27,13 @@ import (
 //	56  uint32   heads
 //	60  uint32   CRC-32 (IEEE) of what is before
 //
+// Sets whose vectors and panels are alike have strips alike.
+//
 // Behind the panels are zeros up to a multiple of packedAlign bytes, so that files that are written one
 // after the other begin where they have to.
 const (
 	packedMagic   = "qkvpack\x00"
-	packedVersion = 2
+	packedVersion = 3 // strips of kernel.Set.StripLanes
 	packedHeader  = 64
 	packedAlign   = 64 // bytes
 )
