@@ -18,6 +18,7 @@ func maskOf(j int) string { return fmt.Sprintf("K%d", 1+j) }
 
 var avx512 = func() *Arch {
 	arch := x86(16, "Z", 32, "Y")
+	arch.PeakAccs = 24 // VDPBF16PS has a latency of six cycles on two units of a Zen 5, and 12 sums do not fill these
 	arch.Name = "AVX512"
 	arch.Needs = kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL
 	arch.DecodeRows = 16
