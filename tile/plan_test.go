@@ -102,3 +102,34 @@ func TestPlan(t *testing.T) {
 		t.Error("the division is that of other lengths")
 	}
 }
+
+// TestLaneGroups: an item has as many lane groups as the second-level cache holds of what their class reads: packed queries
+// in integers or in pairs leave room for more.
+func TestLaneGroups(t *testing.T) {
+	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6, Paired: true}
+	e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
+	memory := make([]float32, 16)
+	for _, c := range []struct {
+		precision, values kernel.Precision
+		keys              kernel.Elem
+		pairs             bool
+		want              int
+	}{
+		{kernel.PrecisionFloat32, kernel.PrecisionFloat32, kernel.Float32, true, 8}, // 4 items of 8, of 10 that there is room for
+		{kernel.PrecisionBFloat16, kernel.PrecisionFloat32, kernel.Float32, false, 8},
+		{kernel.PrecisionBFloat16, kernel.PrecisionFloat32, kernel.Float32, true, 11},
+		{kernel.PrecisionInt8, kernel.PrecisionFloat32, kernel.Int8, true, 16},
+		{kernel.PrecisionInt8, kernel.PrecisionBFloat16, kernel.Int8, true, 16},
+		{kernel.PrecisionInt8, kernel.PrecisionBFloat16, kernel.Float32, true, 8},
+	} {
+		e.TakePairs(c.pairs)
+		kv := KV{Elem: c.keys, Base: unsafe.Pointer(&memory[0]), Stride: [4]int{0, 0, 128 * c.keys.Unit(), c.keys.Unit()}}
+		p := Problem{
+			Batch: 1, Heads: 1, KVHeads: 1, SeqQ: 2048, SeqKV: 2048, TokensQ: 2048, TokensKV: 2048, DimQK: 128, DimV: 128,
+			K: kv, V: kv, Mask: Mask{Left: Unbounded, Right: Unbounded}, Precision: c.precision, Values: c.values,
+		}
+		if s := e.Schedule(&p, 1); s.LaneGroups != c.want {
+			t.Errorf("class %v, values in %v, keys of type %v, pairs %v: %d lane groups, want %d", c.precision, c.values, c.keys, c.pairs, s.LaneGroups, c.want)
+		}
+	}
+}

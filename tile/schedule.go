@@ -94,7 +94,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	// As many lane groups as fit three quarters of the second-level cache together with a
 	// key block.
 	perRow := 4 * (p.DimQK + p.DimV)
-	fit := (e.caches.L2/4*3/perRow - kernel.KeyBlock) / s.Lanes
+	fit := (e.caches.L2/4*3/(e.packedRow(p)+4*p.DimV) - kernel.KeyBlock) / s.Lanes
 	s.LaneGroupsWhy = "what three quarters of the second-level cache hold beside a key block"
 	if n := e.rule(p).QueryRows; n > 0 {
 		fit, s.LaneGroupsWhy = n/s.Lanes, asTuned
@@ -206,6 +206,17 @@ func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 		return n, "more packed queries would fill the first-level cache"
 	}
 	return lanes, "what the kernel set's registers hold"
+}
+
+// packedRow returns the bytes that scores read of a packed query.
+func (e *Engine) packedRow(p *Problem) int {
+	switch {
+	case p.integers():
+		return 4 * panelFloats(p.DimQK)
+	case e.pairsKeys(p):
+		return 4 * ((p.DimQK + 1) / 2)
+	}
+	return 4 * p.DimQK
 }
 
 // item returns the KV head (counted over all batches) and the query block of the
