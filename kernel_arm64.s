@@ -8847,12 +8847,12 @@ maxDone12:
 	VMOV V20.B16, V15.B16
 	VFMLA V14.S4, V16.S4, V15.S4
 	VSHL $23, V9.S4, V9.S4
+	VSHL $23, V10.S4, V10.S4
+	VSHL $23, V11.S4, V11.S4
 	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
 	WORD $0x4e661e31 // bic v17.16b, v17.16b, v6.16b
-	VSHL $23, V10.S4, V10.S4
 	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
 	WORD $0x4e671e52 // bic v18.16b, v18.16b, v7.16b
-	VSHL $23, V11.S4, V11.S4
 	WORD $0x6e2bddef // fmul v15.4s, v15.4s, v11.4s
 	WORD $0x4e681def // bic v15.16b, v15.16b, v8.16b
 	MOVD 48(R0), R23 // a.Alpha
@@ -8937,19 +8937,19 @@ exp12:
 	VMOV V20.B16, V17.B16
 	VFMLA V14.S4, V18.S4, V17.S4
 	VSHL $23, V9.S4, V9.S4
+	VSHL $23, V10.S4, V10.S4
+	VSHL $23, V11.S4, V11.S4
 	WORD $0x6e29ddef // fmul v15.4s, v15.4s, v9.4s
 	WORD $0x4e661def // bic v15.16b, v15.16b, v6.16b
-	VSHL $23, V10.S4, V10.S4
 	WORD $0x6e2ade10 // fmul v16.4s, v16.4s, v10.4s
 	WORD $0x4e671e10 // bic v16.16b, v16.16b, v7.16b
-	VSHL $23, V11.S4, V11.S4
 	WORD $0x6e2bde31 // fmul v17.4s, v17.4s, v11.4s
 	WORD $0x4e681e31 // bic v17.16b, v17.16b, v8.16b
 	WORD $0x4e2fd463 // fadd v3.4s, v3.4s, v15.4s
-	FMOVQ F15, (R19)
 	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
-	FMOVQ F16, 16(R19)
 	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
+	FMOVQ F15, (R19)
+	FMOVQ F16, 16(R19)
 	FMOVQ F17, 32(R19)
 	ADD R20, R19
 	SUBS $1, R21
@@ -9022,12 +9022,12 @@ expMask12:
 	VMOV V20.B16, V15.B16
 	VFMLA V14.S4, V16.S4, V15.S4
 	VSHL $23, V9.S4, V9.S4
+	VSHL $23, V10.S4, V10.S4
+	VSHL $23, V11.S4, V11.S4
 	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
 	WORD $0x4e661e31 // bic v17.16b, v17.16b, v6.16b
-	VSHL $23, V10.S4, V10.S4
 	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
 	WORD $0x4e671e52 // bic v18.16b, v18.16b, v7.16b
-	VSHL $23, V11.S4, V11.S4
 	WORD $0x6e2bddef // fmul v15.4s, v15.4s, v11.4s
 	WORD $0x4e681def // bic v15.16b, v15.16b, v8.16b
 	FMOVS (R22), F9
@@ -9049,10 +9049,10 @@ expMask12:
 	VCMTST V31.S4, V11.S4, V11.S4
 	VBIF V11.B16, V28.B16, V15.B16
 	WORD $0x4e31d463 // fadd v3.4s, v3.4s, v17.4s
-	FMOVQ F17, (R19)
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
-	FMOVQ F18, 16(R19)
 	WORD $0x4e2fd4a5 // fadd v5.4s, v5.4s, v15.4s
+	FMOVQ F17, (R19)
+	FMOVQ F18, 16(R19)
 	FMOVQ F15, 32(R19)
 	ADD R20, R19
 	ADD $8, R22
@@ -9204,9 +9204,9 @@ maxDone8:
 	VMOV V14.B16, V11.B16
 	VFMLA V9.S4, V12.S4, V11.S4
 	VSHL $23, V6.S4, V6.S4
+	VSHL $23, V7.S4, V7.S4
 	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
 	WORD $0x4e641d4a // bic v10.16b, v10.16b, v4.16b
-	VSHL $23, V7.S4, V7.S4
 	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
 	WORD $0x4e651d6b // bic v11.16b, v11.16b, v5.16b
 	MOVD 48(R0), R23 // a.Alpha
@@ -9268,14 +9268,14 @@ exp8:
 	VMOV V14.B16, V11.B16
 	VFMLA V9.S4, V12.S4, V11.S4
 	VSHL $23, V6.S4, V6.S4
+	VSHL $23, V7.S4, V7.S4
 	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
 	WORD $0x4e641d4a // bic v10.16b, v10.16b, v4.16b
-	VSHL $23, V7.S4, V7.S4
 	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
 	WORD $0x4e651d6b // bic v11.16b, v11.16b, v5.16b
 	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
-	FMOVQ F10, (R19)
 	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVQ F10, (R19)
 	FMOVQ F11, 16(R19)
 	ADD R20, R19
 	SUBS $1, R21
@@ -9329,9 +9329,9 @@ expMask8:
 	VMOV V14.B16, V11.B16
 	VFMLA V9.S4, V12.S4, V11.S4
 	VSHL $23, V6.S4, V6.S4
+	VSHL $23, V7.S4, V7.S4
 	WORD $0x6e26dd4a // fmul v10.4s, v10.4s, v6.4s
 	WORD $0x4e641d4a // bic v10.16b, v10.16b, v4.16b
-	VSHL $23, V7.S4, V7.S4
 	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
 	WORD $0x4e651d6b // bic v11.16b, v11.16b, v5.16b
 	FMOVS (R22), F6
@@ -9347,8 +9347,8 @@ expMask8:
 	VCMTST V31.S4, V7.S4, V7.S4
 	VBIF V7.B16, V22.B16, V11.B16
 	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
-	FMOVQ F10, (R19)
 	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVQ F10, (R19)
 	FMOVQ F11, 16(R19)
 	ADD R20, R19
 	ADD $8, R22
@@ -19254,9 +19254,9 @@ lanes:
 	VMOV V11.B16, V7.B16
 	VFMLA V5.S4, V9.S4, V7.S4
 	VSHL $23, V2.S4, V2.S4
+	VSHL $23, V3.S4, V3.S4
 	WORD $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
 	WORD $0x4e601cc6 // bic v6.16b, v6.16b, v0.16b
-	VSHL $23, V3.S4, V3.S4
 	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
 	WORD $0x4e611ce7 // bic v7.16b, v7.16b, v1.16b
 	MOVD 40(R0), R25 // a.ChunkSum

@@ -140,6 +140,13 @@ type Arch struct {
 	// in the others.
 	Normal    func(f *Func, min string, y Vec, j int)
 	MulNormal func(f *Func, x, y, p Vec, j int)
+	// MaxUnsigned, if not empty, is the maximum of integers without a sign: of the bits of numbers, the most
+	// negative one if some are negative. BelowAny then jumps to label unless every lane of v is min or more. v is
+	// lost, tmp is free.
+	MaxUnsigned string
+	BelowAny    func(f *Func, min string, v []Vec, tmp Int, label string)
+	// Streams is how many vectors of scores Softmax turns into weights at a time, where a row has fewer.
+	Streams int
 	// DropMasked is p = -0 in the lanes of vector j whose bit is clear in the mask
 	// word at ptr. tmp is free.
 	DropMasked func(f *Func, ptr Int, j int, negZero string, p, tmp Vec)

@@ -34,17 +34,17 @@ var avx2 = func() *Arch {
 		f.Op("NOTL", tmp)
 		f.Op("MOVB", tmp, f.Local(f, i, j))
 	}
-	// keptLanes is v = all ones in the lanes kept, 0 in the others.
-	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
+	// takenLanes is v = all ones in the lanes that a mask word takes away, 0 in the others.
+	takenLanes := func(f *Func, ptr Int, j int, v Vec) {
 		bits := f.symbol("laneBits", 1, 2, 4, 8, 16, 32, 64, 128) + "(SB)"
 		f.Op("VPBROADCASTB", mem(ptr, j), v)
-		f.Op("VPAND", bits, v, v)
+		f.Op("VPANDN", bits, v, v)
 		f.Op("VPCMPEQD", bits, v, v)
 	}
 	arch.MaxOfKept = func(f *Func, ptr Int, j int, s, m, tmp Vec) {
-		keptLanes(f, ptr, j, tmp)
-		f.Op("VMAXPS", m, s, s)
-		f.Op("VBLENDVPS", tmp, s, m, m)
+		takenLanes(f, ptr, j, tmp)
+		f.Op("VORPS", tmp, s, s) // all ones are a NaN, which is not greater
+		f.Op("VMAXPS", m, s, m)
 	}
 	arch.Normal = func(f *Func, min string, y Vec, j int) {
 		f.Op("VCMPPS", cmpNotLess, min, y, y)
@@ -53,11 +53,21 @@ var avx2 = func() *Arch {
 		f.Op("VMULPS", x, p, p)
 		f.Op("VANDPS", y, p, p)
 	}
+	arch.MaxUnsigned, arch.Streams = "VPMAXUD", 2
+	arch.BelowAny = func(f *Func, min string, v []Vec, tmp Int, label string) {
+		for j, x := range v {
+			f.Op("VCMPPS", cmpNotAtLeast, min, x, x)
+			if j > 0 {
+				f.Op("VORPS", x, v[0], v[0])
+			}
+		}
+		f.Op("VMOVMSKPS", v[0], tmp)
+		f.Op("TESTL", tmp, tmp)
+		f.Op("JNE", label)
+	}
 	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
-		keptLanes(f, ptr, j, tmp)
-		f.Op("VANDPS", tmp, p, p)
-		f.Op("VANDNPS", negZero, tmp, tmp)
-		f.Op("VORPS", tmp, p, p)
+		takenLanes(f, ptr, j, tmp)
+		f.Op("VBLENDVPS", tmp, negZero, p, p)
 	}
 	arch.WhereZero = func(f *Func, zero, x string, sum, p, tmp Vec) {
 		f.Op("VCMPPS", cmpEqual, zero, sum, tmp)

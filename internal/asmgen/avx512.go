@@ -66,6 +66,17 @@ var avx512 = func() *Arch {
 	arch.MulNormal = func(f *Func, x, y, p Vec, j int) {
 		f.Op("VMULPS.Z", x, p, maskOf(j), p)
 	}
+	arch.MaxUnsigned, arch.Streams = "VPMAXUD", 4
+	arch.BelowAny = func(f *Func, min string, v []Vec, _ Int, label string) {
+		for j, x := range v {
+			f.Op("VCMPPS", cmpNotAtLeast, min, x, maskOf(j))
+			if j > 0 {
+				f.Op("KORW", maskOf(j), maskOf(0), maskOf(0))
+			}
+		}
+		f.Op("KORTESTW", maskOf(0), maskOf(0))
+		f.Op("JNE", label)
+	}
 	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
 		loadMask(f, ptr, j)
 		f.Op("VBLENDMPS", p, negZero, maskTmp, p)

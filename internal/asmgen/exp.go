@@ -59,17 +59,33 @@ func (e *exp) horner(low int) {
 	}
 }
 
-// exp2 is p = Exp2(y) for every stream. y, t and f are lost.
-func (e *exp) exp2() {
+// exp2 is p = Exp2(y) for every stream. y, t and f are lost. normal says that no y is less than fp.ExpMin.
+func (e *exp) exp2(normal bool) {
 	e.reduce()
-	for j, y := range e.y {
-		e.Normal(e.Func, e.min, y, j)
+	if !normal {
+		for j, y := range e.y {
+			e.Normal(e.Func, e.min, y, j)
+		}
 	}
 	e.horner(0)
-	for j, p := range e.p {
-		e.Op(e.ShlV, exponentBits, e.t[j], e.t[j])
-		e.MulNormal(e.Func, e.t[j], e.y[j], p, j)
+	for _, t := range e.t {
+		e.Op(e.ShlV, exponentBits, t, t)
 	}
+	for j, p := range e.p {
+		if normal {
+			e.Op(e.MulV, e.t[j], p, p)
+		} else {
+			e.MulNormal(e.Func, e.t[j], e.y[j], p, j)
+		}
+	}
+}
+
+// first has body work with the first n streams.
+func (e *exp) first(n int, body func()) {
+	y, t, f, p := e.y, e.t, e.f, e.p
+	e.y, e.t, e.f, e.p = y[:n], t[:n], f[:n], p[:n]
+	body()
+	e.y, e.t, e.f, e.p = y, t, f, p
 }
 
 // exponentBits is where the exponent of a float32 begins.

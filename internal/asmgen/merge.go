@@ -61,7 +61,7 @@ func merge(arch *Arch) *Func {
 	for _, y := range e.y {
 		f.Op(f.SubV, top, y, y)
 	}
-	e.exp2()
+	e.exp2(false)
 	f.Op(f.Load, at("ChunkSum"), e.y[1])
 	f.Op(f.Load, at("Sum"), e.y[0])
 	for i, sum := range e.y {

@@ -13,6 +13,7 @@ const (
 	cmpEqual      = 0x00 // false for a NaN
 	cmpNotEqual   = 0x04 // !(a == b), true for a NaN
 	cmpNotLess    = 0x15 // !(a < b), true for a NaN; quiet
+	cmpNotAtLeast = 0x19 // !(a >= b), true for a NaN; quiet
 	cmpIntAtLeast = 0x05 // a >= b of VPCMPD
 	cmpIntAbove   = 0x06 // a > b
 )

@@ -102,6 +102,7 @@ var scoreKinds = []gen{
 	uniform(-4, 4),
 	uniform(-70, 2),
 	uniform(-64, -62).with(zero, 4),
+	uniform(30, 100),
 	constant(-1e30),
 	constant(-inf),
 	uniform(-4, 4).with(constant(-inf), 3),
