@@ -324,8 +324,8 @@ type MultiplyStripsArgs struct {
 	Stride     int      // elements from one row of C to the next, any sign
 	Add        bool
 
-	// Near says that up to four rows by strips of two vectors ask for them into the first-level cache alone, in the
-	// order of memory.
+	// Near says that one row by strips of two vectors asks for them into the first-level cache alone, in the order of
+	// memory, and two rows if these are of a type of 16 bits.
 	Near bool
 }
 

@@ -40,8 +40,8 @@ const (
 	stripNear = 1024
 
 	// wideNear is how many bytes ahead code for few rows by strips of two vectors asks, if it asks into the first-level
-	// cache alone, and nearRows the most rows that do.
-	wideNear, nearRows = 4096, 4
+	// cache alone, and nearRows the most rows that do, of types of 16 bits: of others one does.
+	wideNear, nearRows = 4096, 2
 
 	// stripCodes is how many values a row of codes has, and stripTurn how many rows of one value each a turn
 	// of the loop takes.
@@ -249,7 +249,7 @@ func (s *strips) share(rows int) (most int) {
 // multiply writes all for so many rows of A.
 func (s *strips) multiply(rows int) {
 	name, total := s.name, s.vec/s.Lanes
-	if rows > nearRows || total == 1 {
+	if total == 1 || rows > nearRows || rows > 1 && s.form.SubBlock > 1 {
 		s.multiplyAsking(rows, false)
 		return
 	}
