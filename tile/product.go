@@ -142,7 +142,8 @@ func (e *Engine) layout(p *Product, part int) layout {
 	}
 	if decodes && p.Rows <= fewDecoded {
 		if lanes = e.decodedLanes(); p.Parts[part].inStrips() || p.up(part) != nil && p.up(part).inStrips() {
-			lanes = max(lanes, e.set.StripLanes)
+			n := e.set.StripLanes
+			lanes = max(lanes/n*n, n) // whole strips
 		}
 	}
 	return newLayout(e.set.Vec, lanes, p.Parts[part].Width)

@@ -270,3 +270,25 @@ func TestShareItems(t *testing.T) {
 		}
 	}
 }
+
+// TestLayoutOfStrips: panels of heads of whole lane groups have whole strips of two vectors, whatever the first-level cache.
+func TestLayoutOfStrips(t *testing.T) {
+	set := &kernel.Set{Vec: 16, Lanes: 64, StripLanes: 32}
+	for l1 := 16 << 10; l1 <= 256<<10; l1 += 4 << 10 {
+		e := New(set, Caches{L1: l1}, false, Tuning{})
+		for width := 64; width <= 512; width += 64 {
+			p := &Product{Rows: 1, Parts: []Part{{Width: width, Panels: unsafe.Pointer(e), Strips: kernel.WeightQ8_0}}}
+			l, end := e.layout(p, 0), 0
+			for i := range l.panels {
+				first, lanes := l.panel(i)
+				if first != end || first%set.StripLanes != 0 || lanes%set.StripLanes != 0 || lanes == 0 {
+					t.Errorf("L1 of %d, %d columns: panel %d is lanes %d to %d", l1, width, i, first, first+lanes)
+				}
+				end = first + lanes
+			}
+			if end != width {
+				t.Errorf("L1 of %d, %d columns: panels end at %d", l1, width, end)
+			}
+		}
+	}
+}

@@ -6,9 +6,9 @@ import "github.com/qkv-go/qkv/kernel"
 // some columns of. On CPUs that get the most of memory by one stream, the heads together ask for the next turn in the order of
 // memory: the first head for the first rows of that piece, of whatever head, and the last head for the last ones.
 
-// asksInTurn reports whether heads ask so.
+// asksInTurn reports whether the heads of a problem ask together for the next turn.
 func (e *Engine) asksInTurn(p *Problem) bool {
-	return e.tuning.Near && p.direct() && !p.integers() && p.Tables == nil && p.K.adjacent(p.DimQK) && p.V.adjacent(p.DimV)
+	return e.tuning.Near && p.direct() && !p.integers() && !p.integerValues() && p.Tables == nil && p.K.adjacent(p.DimQK) && p.V.adjacent(p.DimV)
 }
 
 // adjacent reports whether the rows of the heads of a token lie side by side.
@@ -24,7 +24,7 @@ func headsOf(laneGroups []laneGroup) (first, n int) {
 }
 
 // askInTurn sets the rows that a head asks for with its keys [from, to) of a block: those of the next turn, and in the last
-// turn of the block those of the tensor that is read behind this one, from a token on. The rows are even.
+// turn of the block those of the tensor that is read behind this one, from a token on. Rows lie at even distances, since there are no tables.
 func (r *keyRows) askInTurn(from, to, head int, laneGroups []laneGroup, behind *KV, token int) {
 	r.offsets(from)
 	first, heads := headsOf(laneGroups)

@@ -36,7 +36,7 @@ import (
 
 const usage = `usage: llama [flags]
 
-Runs a model. With -model it continues a prompt, rates a text, or times steps. Otherwise it shows what an engine does,
+Runs a model. With -model it continues a prompt, rates a text, times steps, or says what runs. Otherwise it shows what an engine does,
 with random weights.
 
 `

@@ -104,6 +104,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
 		{[]string{"-model", "x", "-prompt", "y", "-prompt", "z", "-prompt-cache", "c"}, exitUsage, "llama: -prompt-cache goes with one -prompt\n"},
 		{[]string{"-model", "x", "-speed", "pp3", "-prompt-cache", "c"}, exitUsage, "llama: -prompt-cache goes with one -prompt\n"},
+		{[]string{"-model", "testdata/tiny.gguf", "-explain", "-context", "1"}, exitFailed, "llama: -explain is of 2 tokens and more, the model reads 1\n"},
 		{[]string{"-explain"}, exitUsage, "llama: -model goes with -prompt, -perplexity, -speed or -explain\n"},
 		{[]string{"-draft", "2"}, exitUsage, "llama: -draft goes with -prompt\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
@@ -242,6 +243,19 @@ func TestFolder(t *testing.T) {
 		if code != exitOK || stdout != "12+34=46\n" || !strings.Contains(stderr, "generate  3 tokens") {
 			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
 		}
+	}
+	cache := []string{"-model", folder, "-prompt", "12+34=", "-prompt-cache", filepath.Join(t.TempDir(), "cache")}
+	for range 2 { // writes it, then reads it
+		if code, stdout, stderr := llama(cache...); code != exitOK || stdout != "12+34=46\n" {
+			t.Errorf("-prompt-cache: exit code %d\n%s%s", code, stdout, stderr)
+		}
+	}
+	other := readFile(t, "testdata/tiny.config.json")
+	if err := os.WriteFile(filepath.Join(folder, "config.json"), append(other, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := llama(cache...); code != exitFailed || !strings.Contains(stderr, "is of another model") {
+		t.Errorf("-prompt-cache of another folder: exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 

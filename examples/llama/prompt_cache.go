@@ -32,22 +32,18 @@ type savedHeader struct {
 
 // newPromptCache returns the promptCache of the options.
 func newPromptCache(o options, m *file) (*promptCache, error) {
-	f, err := os.Open(o.model)
-	if err != nil {
-		return nil, err
+	names := []string{o.model}
+	if info, err := os.Stat(o.model); err == nil && info.IsDir() {
+		if names, err = filepath.Glob(filepath.Join(o.model, "*.safetensors")); err != nil {
+			return nil, err
+		}
+		names = append(names, filepath.Join(o.model, "config.json"))
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	// The beginning of the file has what it says of itself, and the end is weights.
-	const part = 1 << 20
-	h, size := sha256.New(), info.Size()
+	h := sha256.New()
 	long := m.Rotary.Scaling.Type == qkv.ScalingLongRoPE && m.Context > m.Rotary.Scaling.OriginalMaxPositions
-	fmt.Fprintln(h, size, o.class, o.kv, o.hadamard, o.values, long)
-	for _, at := range []int64{0, max(0, size-part)} {
-		if _, err := io.Copy(h, io.NewSectionReader(f, at, part)); err != nil {
+	fmt.Fprintln(h, o.class, o.kv, o.hadamard, o.values, long)
+	for _, name := range names {
+		if err := hashEnds(h, name); err != nil {
 			return nil, err
 		}
 	}
@@ -59,6 +55,28 @@ func newPromptCache(o options, m *file) (*promptCache, error) {
 	c := &promptCache{path: o.promptCache, context: m.Context, head: savedHeader{Magic: [8]byte([]byte("qkvtext\x01"))}}
 	h.Sum(c.head.Of[:0])
 	return c, nil
+}
+
+// hashEnds adds a file to a hash: its size, its beginning, which has what it says of itself, and its end, which is weights.
+func hashEnds(h io.Writer, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	const part = 1 << 20
+	size := info.Size()
+	fmt.Fprintln(h, size)
+	for _, at := range []int64{0, max(0, size-part)} {
+		if _, err := io.Copy(h, io.NewSectionReader(f, at, part)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // open opens the file, and returns of how many tokens it has keys and values. Without a file there are none, and nil. The

@@ -99,8 +99,8 @@ func open(o options) (_ *file, err error) {
 			f.Close()
 		}
 	}()
-	if t.Len() > w.Vocab {
-		return nil, fmt.Errorf("%s: the tokenizer has %d tokens, the model %d", o.model, t.Len(), w.Vocab)
+	if err := t.Limit(w.Vocab); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.model, err)
 	}
 	if o.context > 0 {
 		w.Context = min(w.Context, o.context)
@@ -167,6 +167,9 @@ func run(o options, stdout, stderr io.Writer) error {
 // explain says how a prompt as long as fits a step is computed.
 func (m *file) explain(o options, stdout io.Writer) error {
 	tokens := min(promptTokens, m.Context-1)
+	if tokens < 1 {
+		return fmt.Errorf("-explain is of 2 tokens and more, the model reads %d", m.Context)
+	}
 	e, err := m.engine(o, tokens+1, 1)
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func (s *strips) keep(fields ...any) {
 
 // stripVectors is the vectors of a strip of columns that fill lane groups.
 func (arch *Arch) stripVectors() int {
-	if arch.Lanes*2 <= arch.MaxVectors()*arch.Lanes && arch.MaxVectors()%2 == 0 {
+	if arch.MaxVectors()%2 == 0 { // so that a lane group has whole strips
 		return 2
 	}
 	return 1

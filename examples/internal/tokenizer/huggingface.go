@@ -129,7 +129,7 @@ func (m *hfMerge) UnmarshalJSON(data []byte) error {
 			return err
 		}
 		if len(both) != 2 || both[0] == "" || both[1] == "" {
-			return fmt.Errorf("merge %.40q, two parts are needed", both)
+			return fmt.Errorf("a merge of %d parts, two that are not empty are needed", len(both))
 		}
 		*m = hfMerge(both)
 		return nil
@@ -188,10 +188,10 @@ func (f *hfFile) tokenizer() (*Tokenizer, error) {
 	case !spaces:
 		return nil, errors.New("neither the bytes of a text nor its spaces become characters of the vocabulary")
 	default:
-		if !f.Model.ByteFallback && absent == none {
-			return nil, errors.New("nothing stands for a character that is no token: neither byte_fallback nor unk_token")
+		s := newSentencePiece(t, ranks.of, prefix, none)
+		if !f.Model.ByteFallback || slices.Contains(s.bytes[:], none) {
+			return nil, errors.New("characters that are no tokens need byte_fallback, and a token for each byte")
 		}
-		s := newSentencePiece(t, ranks.of, prefix, absent)
 		for _, p := range f.PreTokenizer.parts() {
 			s.once = s.once || p.Type == "Metaspace"
 		}
@@ -238,15 +238,17 @@ func (f *hfFile) tokens() (tokens []string, types []int64, err error) {
 			tokens, types = append(tokens, ""), append(types, normalToken)
 		}
 		if had := tokens[id]; had != "" && had != token {
-			err = fmt.Errorf("tokens %.40q and %.40q are both %d", had, token, id)
+			err = fmt.Errorf("tokens %.40q and %.40q are both %d", min(had, token), max(had, token), id)
 			return
 		}
 		tokens[id], types[id] = token, typ
 	}
 	for token, id := range f.Model.Vocab {
 		typ := int64(normalToken)
-		if _, ok := byteOf(token); ok && f.Model.ByteFallback {
-			typ = byteToken
+		if f.Model.ByteFallback {
+			if _, ok := byteOf(token); ok {
+				typ = byteToken
+			}
 		}
 		add(id, token, typ)
 	}
@@ -327,6 +329,9 @@ func (f *hfFile) splitter(before prefix, replaced bool) (split splitter, prefix 
 				prefix = anyPrefix
 			case "first":
 				prefix = firstPrefix
+			case "never":
+			default:
+				return nil, 0, false, fmt.Errorf("prepend_scheme %.40q is not supported", p.PrependScheme)
 			}
 		default:
 			return nil, 0, false, fmt.Errorf("pre_tokenizer %.40q is not supported as it is there", p.Type)

@@ -85,7 +85,7 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"gpt2", `token "far" is 9000000, the file has `, func(x map[string]any) { object(object(x, "model"), "vocab")["far"] = 9000000 }},
 		{"gpt2", `token "far" is -1, the file has `, func(x map[string]any) { object(object(x, "model"), "vocab")["far"] = -1 }},
 		{"gpt2", ` are both 5`, func(x map[string]any) { object(object(x, "model"), "vocab")["far"] = 5 }},
-		{"gpt2", `merge ["a"], two parts are needed`, func(x map[string]any) { object(x, "model")["merges"] = []any{[]any{"a"}} }},
+		{"gpt2", "a merge of 1 parts, two that are not empty are needed", func(x map[string]any) { object(x, "model")["merges"] = []any{[]any{"a"}} }},
 		{"gpt2", `merge "ab", two parts with a space between them are needed`, func(x map[string]any) { object(x, "model")["merges"] = []any{"ab"} }},
 		{"gpt2", "dropout are not supported", func(x map[string]any) { object(x, "model")["dropout"] = 0.1 }},
 		{"gpt2", `normalizer "Lowercase" is not supported`, func(x map[string]any) { x["normalizer"] = map[string]any{"type": "Lowercase"} }},
@@ -106,9 +106,9 @@ func TestHuggingFaceErrors(t *testing.T) {
 		}},
 		{"llama2", "the bytes of a text are characters, and its spaces are replaced", func(x map[string]any) { x["pre_tokenizer"] = bytes(false) }},
 		{"mistral", `pre_tokenizer "Metaspace" is not supported as it is there`, func(x map[string]any) { object(x, "pre_tokenizer")["split"] = true }},
-		{"mistral", "nothing stands for a character that is no token", func(x map[string]any) {
-			object(x, "model")["byte_fallback"], object(x, "model")["unk_token"] = false, nil
-		}},
+		{"mistral", `prepend_scheme "sometimes" is not supported`, func(x map[string]any) { object(x, "pre_tokenizer")["prepend_scheme"] = "sometimes" }},
+		{"mistral", "need byte_fallback, and a token for each byte", func(x map[string]any) { object(x, "model")["byte_fallback"] = false }},
+		{"mistral", "need byte_fallback, and a token for each byte", func(x map[string]any) { delete(object(object(x, "model"), "vocab"), "<0x7F>") }},
 	} {
 		x := read(c.file)
 		c.change(x)
@@ -156,4 +156,31 @@ func FuzzHuggingFace(f *testing.F) {
 		}
 		x.Decode([]int32{-1, 0, int32(x.Len()) - 1, int32(x.Len())})
 	})
+}
+
+// TestLimit: added tokens that a model has no embedding of are left out, and others are an error.
+func TestLimit(t *testing.T) {
+	data, err := os.ReadFile("testdata/huggingface/gemma.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := FromHuggingFace(data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := x.Len() - 3 // <|start|>, <|end|> and another were added
+	if err := x.Limit(n); err != nil || x.Len() != n || x.IsEnd(int32(n+1)) {
+		t.Fatalf("%d tokens, %v", x.Len(), err)
+	}
+	if err := x.Limit(n); err != nil {
+		t.Error(err)
+	}
+	for _, id := range x.Encode("<|start|>Hello, w<|end|>", true) {
+		if int(id) >= n {
+			t.Errorf("token %d of %d", id, n)
+		}
+	}
+	if err := x.Limit(n - 1); err == nil || !strings.Contains(err.Error(), "the model has") {
+		t.Errorf("error %v", err)
+	}
 }

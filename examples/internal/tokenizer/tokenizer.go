@@ -1,12 +1,14 @@
-// Package tokenizer makes tokens of text and text of tokens, by the vocabulary that a GGUF file or a tokenizer.json of
-// Hugging Face has: byte-level BPE (Sennrich et al., 2016; GPT-2, 2019), and BPE of characters as SentencePiece has it
+// Package tokenizer makes tokens of text and text of tokens, by the vocabulary that a GGUF file, a tokenizer.json of
+// Hugging Face or a tokenizer.bin of llama2.c has: byte-level BPE (Sennrich et al., 2016; GPT-2, 2019), and BPE of characters as SentencePiece has it
 // (Kudo and Richardson, 2018). Tokens are those of llama.cpp, and of Hugging Face's tokenizers.
 package tokenizer
 
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -80,6 +82,27 @@ var ends = []string{"<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|
 
 // Len returns how many tokens there are.
 func (t *Tokenizer) Len() int { return len(t.tokens) }
+
+// Limit leaves out added tokens from n on, which a model with n embeddings does not read. The error is for another token there.
+func (t *Tokenizer) Limit(n int) error {
+	for id := n; id < len(t.tokens); id++ {
+		if s := t.tokens[id]; s != "" && t.types[id] != controlToken && t.types[id] != userDefinedToken {
+			return fmt.Errorf("tokenizer: token %.40q is %d, the model has %d", s, id, n)
+		}
+		if t.BOS == int32(id) || t.EOS == int32(id) {
+			return fmt.Errorf("tokenizer: BOS or EOS is %d, the model has %d tokens", id, n)
+		}
+	}
+	if n >= len(t.tokens) {
+		return nil
+	}
+	t.tokens, t.types = t.tokens[:n], t.types[:n]
+	beyond := func(id int32) bool { return int(id) >= n }
+	maps.DeleteFunc(t.ids, func(_ string, id int32) bool { return beyond(id) })
+	maps.DeleteFunc(t.ends, func(id int32, _ bool) bool { return beyond(id) })
+	t.special = slices.DeleteFunc(t.special, beyond)
+	return nil
+}
 
 // IsEnd tells whether a text ends with a token.
 func (t *Tokenizer) IsEnd(token int32) bool { return t.ends[token] }
@@ -172,9 +195,9 @@ func (t *Tokenizer) Decode(tokens []int32) string {
 
 // byteOf returns the byte of a token like <0x0A>.
 func byteOf(s string) (b byte, ok bool) {
-	var n int
-	if _, err := fmt.Sscanf(s, "<0x%02X>", &n); err != nil || len(s) != 6 {
+	if len(s) != 6 || s[:3] != "<0x" || s[5] != '>' {
 		return 0, false
 	}
-	return byte(n), true
+	n, err := strconv.ParseUint(s[3:5], 16, 8)
+	return byte(n), err == nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Explain writes how the library computes a prompt of so many tokens, and one token behind it: the attention of a layer
-// of each kind, the products of the first MLP, and that of the logits. The cache needs room for one token more.
+// of each kind, the products of the first MLP, unless it is one of experts, and that of the logits. The cache needs room for one token more.
 // The error is that of the library, or of w.
 func (e *Engine) Explain(w io.Writer, tokens int) error {
 	s := e.Cache.NewSequence()
@@ -33,7 +33,7 @@ func (e *Engine) explainStep(w io.Writer, title string, s *qkv.Sequence, tokens,
 	if err := e.Step.SetQueries([]int{tokens}); err != nil {
 		return err
 	}
-	print := func(part string, plan fmt.Stringer, err error) error {
+	write := func(part string, plan fmt.Stringer, err error) error {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "%s, %s\n%v\n\n", title, part, plan)
 		}
@@ -60,7 +60,7 @@ func (e *Engine) explainStep(w io.Writer, title string, s *qkv.Sequence, tokens,
 			part += fmt.Sprintf(" in a window of %d", e.Window)
 		}
 		plan, err := e.Step.Explain(i, &call)
-		if err := print(part, plan, err); err != nil {
+		if err := write(part, plan, err); err != nil {
 			return err
 		}
 	}
@@ -70,16 +70,16 @@ func (e *Engine) explainStep(w io.Writer, title string, s *qkv.Sequence, tokens,
 		b, gated := &e.blocks[0].mlp, matrix(tokens, e.mlpWidth())
 		hidden := e.hiddenProduct(gated, x, b)
 		plan, err := e.engine.ExplainMatMul(&hidden)
-		if err := print("gate and up of layer 0", plan, err); err != nil {
+		if err := write("gate and up of layer 0", plan, err); err != nil {
 			return err
 		}
 		down := e.productOf(matrix(tokens, e.Width), gated, b.down)
 		plan, err = e.engine.ExplainMatMul(&down)
-		if err := print("down of layer 0", plan, err); err != nil {
+		if err := write("down of layer 0", plan, err); err != nil {
 			return err
 		}
 	}
 	logits := e.productOf(matrix(1, e.Vocab), x.Slice(0, 1), e.out)
 	plan, err := e.engine.ExplainMatMul(&logits)
-	return print("logits of one token", plan, err)
+	return write("logits of one token", plan, err)
 }

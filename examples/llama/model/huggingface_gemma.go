@@ -66,9 +66,10 @@ func (x *huggingFaceConfig) gemma(r *reader, c *Config) {
 			r.fail("layer_types[%d] is %.40q, %s is supported there", i, typ, want)
 		}
 	}
-	if x.QueryScalar != 0 {
-		c.QueryScale = float32(1 / math.Sqrt(x.QueryScalar))
+	if x.QueryScalar < 0 {
+		r.fail("query_pre_attn_scalar is %v", x.QueryScalar)
 	}
+	c.QueryScale = float32(1 / math.Sqrt(cmp.Or(x.QueryScalar, 256)))
 	missing := [2]float64{} // what transformers have where a file says nothing
 	if x.Type == "gemma2" {
 		missing = [2]float64{50, 30}

@@ -278,6 +278,7 @@ func TestHuggingFaceGemma(t *testing.T) {
 		{"use_bidirectional_attention", true, "use_bidirectional_attention"},
 		{"layer_types", []string{"sliding_attention"}, "layer_types has 1 layers, num_hidden_layers is 4"},
 		{"layer_types", []string{"sliding_attention", "full_attention", "full_attention", "full_attention"}, `layer_types[2] is "full_attention"`},
+		{"query_pre_attn_scalar", -1, "query_pre_attn_scalar is -1"},
 		{"final_logit_softcapping", -1, `final_logit_softcapping is "-1"`},
 		{"attn_logit_softcapping", "x", "attn_logit_softcapping is"},
 		{"rope_parameters", map[string]any{"full_attention": map[string]any{"rope_theta": 1e6}}, "without sliding_attention"},
