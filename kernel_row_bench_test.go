@@ -31,11 +31,19 @@ func rowBenches(set *kernel.Set) []rowBench {
 	}
 	x, c := &floats[0], &make([]float32, 16*set.Lanes)[0]
 	var all []rowBench
-	few := kernel.MultiplyArgs{A: x, RowStride: depth, ColStride: 1, Rows: 1, Depth: depth, C: c, Stride: set.Lanes, Lanes: set.Lanes}
-	all = append(all, rowBench{"class=Float32/type=F32", 4 * depth * set.Lanes, func(w *byte) {
-		few.B = (*float32)(unsafe.Pointer(w))
-		set.MultiplyFew(&few)
-	}})
+	for _, near := range []bool{false, true} {
+		few := kernel.MultiplyArgs{
+			A: x, RowStride: depth, ColStride: 1, Rows: 1, Depth: depth, C: c, Stride: set.Lanes, Lanes: set.Lanes, Near: near,
+		}
+		name := "class=Float32/type=F32"
+		if near {
+			name += "/near"
+		}
+		all = append(all, rowBench{name, 4 * depth * set.Lanes, func(w *byte) {
+			few.B = (*float32)(unsafe.Pointer(w))
+			set.MultiplyFew(&few)
+		}})
+	}
 	for _, t := range []kernel.Weight{kernel.WeightFloat16, kernel.WeightBFloat16, kernel.WeightQ8_0, kernel.WeightQ4_0, kernel.WeightQ4_K} {
 		for _, of := range []struct {
 			name string

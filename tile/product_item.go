@@ -601,6 +601,7 @@ func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 	case few && at.inStrips():
 		ws.strips.multiply(j.engine.set, a, j.engine.tuning.Near)
 	case few:
+		a.Near = j.engine.tuning.Near
 		j.engine.set.MultiplyFew(a)
 	default:
 		j.engine.set.Multiply(a)

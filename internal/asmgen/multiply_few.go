@@ -25,8 +25,11 @@ const (
 	// fewAhead is how many bytes ahead of what it reads MultiplyFew asks for more.
 	fewAhead = 2048
 
+	// fewNear is fewAhead of one stream where MultiplyArgs.Near says that memory is busy with it.
+	fewNear = 8192
+
 	// maxStreams is the most parts of a panel that MultiplyFew reads at a time. One stream of
-	// requests does not keep memory busy: the CPU's own prefetching ends with each page.
+	// requests does not keep the memory of most CPUs busy: their own prefetching ends with each page.
 	maxStreams = 4
 )
 
@@ -43,6 +46,7 @@ type fewRows struct {
 	depth Int    // left
 	c     Int
 	tmp   Int
+	ahead int // bytes ahead of what is read that are asked for
 	zero  Vec // what C is added to first: -0, which changes nothing, for the first part, then +0
 }
 
@@ -152,11 +156,33 @@ func (d *fewRows) rows(rows, vecs int) {
 	}
 	d.load("B", d.b[0])
 	d.load("Depth", d.depth)
-	name := func(what string, n int) string { return fmt.Sprintf("%s%dx%dx%d", what, rows, vecs, n) }
 	n := maxStreams
 	for n > 1 && (n > len(d.b) || n*rows*vecs > d.fewAccs(vecs)) {
 		n /= 2
 	}
+	if rows > 1 || !d.oneStream(vecs) {
+		d.streams(rows, vecs, n, fewAhead, "")
+		return
+	}
+	near := fmt.Sprintf("near%d", vecs)
+	d.LoadByte(d.Func, d.arg("Near"), d.tmp)
+	d.note("a.Near")
+	d.Branch(d.Func, d.tmp, "NE", "$0", near)
+	d.streams(rows, vecs, n, fewAhead, "")
+	d.Label(near)
+	d.streams(rows, vecs, 1, fewNear, "Near")
+}
+
+// oneStream reports whether one row by so many vectors of lanes has code for one stream: their chains of multiply-adds
+// must take from one part what the caches give, more than a line in the latency of a multiply-add.
+func (d *fewRows) oneStream(vecs int) bool {
+	return d.terms == 1 && vecs*d.Bytes() > cacheLine
+}
+
+// streams writes parts of the depth, up to n at a time as so many streams, and returns.
+func (d *fewRows) streams(rows, vecs, n, ahead int, suffix string) {
+	d.ahead = ahead
+	name := func(what string, n int) string { return fmt.Sprintf("%s%dx%dx%d%s", what, rows, vecs, n, suffix) }
 	for again := true; again; n = 1 {
 		again = n > 1
 		d.Label(name("next", n))
@@ -220,7 +246,7 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 	for i := range steps {
 		for s := range n {
 			for line := 0; line < bytes; line += cacheLine {
-				d.PrefetchNear(d.Func, mem(d.b[s], i*bytes+fewAhead+line))
+				d.PrefetchNear(d.Func, mem(d.b[s], i*bytes+d.ahead+line))
 			}
 			for term := range d.terms {
 				for j, v := range row {

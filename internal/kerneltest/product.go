@@ -182,7 +182,7 @@ func (s *suite) productOf(name string, lanes, rows, depth int, l layout, of elem
 		A:         s.strided("A", rows, l.outer, of.each*depth, l.inner, of.a(ga)),
 		RowStride: l.outer, ColStride: l.inner, Rows: rows, Depth: depth,
 		B:      s.matrix("B", depth, lanes, lanes, of.b(gb)),
-		Stride: c.outer, Lanes: lanes, Add: s.IntN(2) == 0,
+		Stride: c.outer, Lanes: lanes, Add: s.IntN(2) == 0, Near: s.IntN(2) == 0,
 	}
 	if a.Add {
 		gc = choose(s.Rand, numbers).with(constant(negZero), 3)
@@ -193,8 +193,8 @@ func (s *suite) productOf(name string, lanes, rows, depth int, l layout, of elem
 	}
 	got := a
 	what := func() string {
-		return fmt.Sprintf("%s rows=%d depth=%d lanes=%d stride=%d add=%v bias=%v %v A=%s B=%s C=%s",
-			name, rows, depth, lanes, a.Stride, a.Add, a.Bias != nil, l, ga.name, gb.name, gc.name)
+		return fmt.Sprintf("%s rows=%d depth=%d lanes=%d stride=%d add=%v bias=%v near=%v %v A=%s B=%s C=%s",
+			name, rows, depth, lanes, a.Stride, a.Add, a.Bias != nil, a.Near, l, ga.name, gb.name, gc.name)
 	}
 	s.check(what, func() { want(&a) }, func() { set(&got) })
 	unchanged(s, what, got, a)
