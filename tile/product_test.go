@@ -24,7 +24,7 @@ func (m *simulated) microseconds(operations, bytes float64, n int) float64 {
 // TestProductWorkers: on machines of any size a product is never slower than on one worker, and
 // hardly slower than on the best number of them, whether it computes or reads, by weights of any size.
 func TestProductWorkers(t *testing.T) {
-	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
+	set := &kernel.Set{Vec: 16, Lanes: 64, StripLanes: 32, Rows: 6}
 	e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
 	var memory float32
 	packed := unsafe.Pointer(&memory)
@@ -255,7 +255,7 @@ func TestFusedEnds(t *testing.T) {
 // TestShareItems: items of runs of their own have about shareBytes where panels have less, and a worker keeps
 // shareItems of them.
 func TestShareItems(t *testing.T) {
-	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
+	set := &kernel.Set{Vec: 16, Lanes: 64, StripLanes: 32, Rows: 6}
 	e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
 	var memory float32
 	for _, c := range []struct{ depth, columns, workers, panels int }{

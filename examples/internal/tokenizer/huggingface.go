@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 )
 
 // maxFile bounds the bytes of a tokenizer.json, of which the largest have some 35 MB.
-const maxFile = 128 << 20
+const maxFile = 64 << 20
 
 // OpenHuggingFace returns the tokenizer of a model's folder: its tokenizer.json, and the names of BOS and EOS in its
 // tokenizer_config.json, if it has that.
@@ -61,6 +62,7 @@ type hfFile struct {
 		Left    bool   `json:"lstrip"`
 		Right   bool   `json:"rstrip"`
 		Word    bool   `json:"single_word"`
+		Normal  bool   `json:"normalized"`
 	} `json:"added_tokens"`
 	Normalizer    *hfPart `json:"normalizer"`
 	PreTokenizer  *hfPart `json:"pre_tokenizer"`
@@ -80,10 +82,10 @@ type hfFile struct {
 
 // An hfPart is a normalizer, a pre-tokenizer or a post-processor, or a sequence of these.
 type hfPart struct {
-	Type          string   `json:"type"`
-	Normalizers   []hfPart `json:"normalizers"`
-	PreTokenizers []hfPart `json:"pretokenizers"`
-	Processors    []hfPart `json:"processors"`
+	Type          string  `json:"type"`
+	Normalizers   hfParts `json:"normalizers"`
+	PreTokenizers hfParts `json:"pretokenizers"`
+	Processors    hfParts `json:"processors"`
 
 	Pattern struct {
 		Regex  string
@@ -106,6 +108,28 @@ type hfPart struct {
 			ID string `json:"id"`
 		} `json:"SpecialToken"`
 	} `json:"single"`
+}
+
+// hfParts are those of a sequence: a few, of which a file could say millions.
+type hfParts []hfPart
+
+func (p *hfParts) UnmarshalJSON(data []byte) error {
+	const most = 64
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return err // null
+	}
+	for *p = nil; d.More(); {
+		if len(*p) == most {
+			return fmt.Errorf("a sequence has more than %d parts", most)
+		}
+		var part hfPart
+		if err := d.Decode(&part); err != nil {
+			return err
+		}
+		*p = append(*p, part)
+	}
+	return nil
 }
 
 // parts are those of a sequence, or the part itself.
@@ -162,6 +186,9 @@ func (f *hfFile) tokenizer() (*Tokenizer, error) {
 	for _, x := range f.Added {
 		if x.Word {
 			return nil, fmt.Errorf("token %.40q has single_word, which is not supported", x.Content)
+		}
+		if x.Normal && !x.Special { // special ones are not in what a user writes
+			return nil, fmt.Errorf("token %.40q has normalized, which is not supported of one that is not special", x.Content)
 		}
 		t.strips[int32(x.ID)] = strip{x.Left, x.Right}
 	}
@@ -299,10 +326,10 @@ const (
 // of texts and not bytes. Metaspace does what normalizers of other files do.
 func (f *hfFile) splitter(before prefix, replaced bool) (split splitter, prefix prefix, spaces bool, err error) {
 	prefix, spaces = before, replaced
-	digits, bytes := false, false
+	digits, byBytes := false, false
 	for _, p := range f.PreTokenizer.parts() {
 		switch {
-		case bytes:
+		case byBytes:
 			return nil, 0, false, fmt.Errorf("pre_tokenizer %.40q behind ByteLevel is not supported", p.Type)
 		case p.Type == "Digits" && p.IndividualDigits && split == nil:
 			digits = true
@@ -312,7 +339,7 @@ func (f *hfFile) splitter(before prefix, replaced bool) (split splitter, prefix 
 			}
 		case p.Type == "Split" && p.Pattern.String == " " && spaces: // of which there are none left
 		case p.Type == "ByteLevel" && !p.AddPrefixSpace:
-			bytes = true
+			byBytes = true
 			whole := p.UseRegex == nil || *p.UseRegex
 			switch {
 			case digits && whole:
@@ -337,7 +364,7 @@ func (f *hfFile) splitter(before prefix, replaced bool) (split splitter, prefix 
 			return nil, 0, false, fmt.Errorf("pre_tokenizer %.40q is not supported as it is there", p.Type)
 		}
 	}
-	if (split != nil || digits) && !bytes {
+	if (split != nil || digits) && !byBytes {
 		return nil, 0, false, errors.New("pre_tokenizer splits a text, and does not make its bytes characters")
 	}
 	return split, prefix, spaces, nil

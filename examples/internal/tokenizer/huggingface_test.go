@@ -87,6 +87,12 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"gpt2", ` are both 5`, func(x map[string]any) { object(object(x, "model"), "vocab")["far"] = 5 }},
 		{"gpt2", "a merge of 1 parts, two that are not empty are needed", func(x map[string]any) { object(x, "model")["merges"] = []any{[]any{"a"}} }},
 		{"gpt2", `merge "ab", two parts with a space between them are needed`, func(x map[string]any) { object(x, "model")["merges"] = []any{"ab"} }},
+		{"gpt2", "a sequence has more than 64 parts", func(x map[string]any) {
+			x["normalizer"] = map[string]any{"type": "Sequence", "normalizers": make([]map[string]any, 65)}
+		}},
+		{"gpt2", `token "odd" has normalized`, func(x map[string]any) {
+			x["added_tokens"] = []any{map[string]any{"id": 700, "content": "odd", "normalized": true}}
+		}},
 		{"gpt2", "dropout are not supported", func(x map[string]any) { object(x, "model")["dropout"] = 0.1 }},
 		{"gpt2", `normalizer "Lowercase" is not supported`, func(x map[string]any) { x["normalizer"] = map[string]any{"type": "Lowercase"} }},
 		{"gpt2", `pre_tokenizer "ByteLevel" is not supported as it is there`, func(x map[string]any) { x["pre_tokenizer"] = bytes(true) }},
@@ -156,6 +162,22 @@ func FuzzHuggingFace(f *testing.F) {
 		}
 		x.Decode([]int32{-1, 0, int32(x.Len()) - 1, int32(x.Len())})
 	})
+}
+
+// TestOverlapping: of tokens that overlap in a text the leftmost counts, and then the longest, as in tokenizers.
+func TestOverlapping(t *testing.T) {
+	x := newTokenizer([]string{"ab", "bcd", "abc", "d", "a", "b", "c"}, []int64{4, 4, 3, 1, 1, 1, 1})
+	for special, want := range map[bool]string{false: "ab cd", true: "abc d"} {
+		var got []string
+		for _, p := range x.cut("abcd", special) {
+			if got = append(got, p.text); p.token != none {
+				got[len(got)-1] += x.tokens[p.token]
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("special %v: %q, want %q", special, got, want)
+		}
+	}
 }
 
 // TestLimit: added tokens that a model has no embedding of are left out, and others are an error.

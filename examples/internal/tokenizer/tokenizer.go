@@ -4,7 +4,6 @@
 package tokenizer
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,7 +31,8 @@ type Tokenizer struct {
 	tokens  []string
 	types   []int64
 	ids     map[string]int32
-	special []int32 // tokens that are found in texts as they are, the longest first
+	names   map[string]int32 // of tokens that are found in texts as they are
+	lengths [256][]int       // of these names by their first byte, the longest first
 	ends    map[int32]bool
 	strips  map[int32]strip
 	compose func(text string) string // what is done to a text first, or nil
@@ -59,11 +59,8 @@ func newTokenizer(tokens []string, types []int64) *Tokenizer {
 		if _, ok := t.ids[s]; !ok {
 			t.ids[s] = int32(i)
 		}
-		if typ := t.types[i]; s != "" && (typ == controlToken || typ == userDefinedToken) {
-			t.special = append(t.special, int32(i))
-		}
 	}
-	slices.SortStableFunc(t.special, func(a, b int32) int { return cmp.Compare(len(t.tokens[b]), len(t.tokens[a])) })
+	t.index()
 	for _, name := range ends { // of a turn, where a chat has them
 		if id, ok := t.ids[name]; ok && t.types[id] != normalToken {
 			t.ends[id] = true
@@ -75,6 +72,23 @@ func newTokenizer(tokens []string, types []int64) *Tokenizer {
 		}
 	}
 	return t
+}
+
+// index finds the tokens that are looked for in texts.
+func (t *Tokenizer) index() {
+	t.names, t.lengths = map[string]int32{}, [256][]int{}
+	for i, s := range t.tokens {
+		if _, ok := t.names[s]; ok || s == "" || t.types[i] != controlToken && t.types[i] != userDefinedToken {
+			continue
+		}
+		t.names[s] = int32(i)
+		if of := &t.lengths[s[0]]; !slices.Contains(*of, len(s)) {
+			*of = append(*of, len(s))
+		}
+	}
+	for _, of := range t.lengths {
+		slices.SortFunc(of, func(a, b int) int { return b - a })
+	}
 }
 
 // ends are names of tokens that end a text or a turn of a chat.
@@ -100,7 +114,7 @@ func (t *Tokenizer) Limit(n int) error {
 	beyond := func(id int32) bool { return int(id) >= n }
 	maps.DeleteFunc(t.ids, func(_ string, id int32) bool { return beyond(id) })
 	maps.DeleteFunc(t.ends, func(id int32, _ bool) bool { return beyond(id) })
-	t.special = slices.DeleteFunc(t.special, beyond)
+	t.index()
 	return nil
 }
 
@@ -115,37 +129,7 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 	if t.AddBOS {
 		all = append(all, t.BOS)
 	}
-	// A text and a token take turns; the token of the last is none.
-	type part struct {
-		text  string
-		token int32
-	}
-	parts := []part{{text, none}}
-	for _, id := range t.special {
-		name := t.tokens[id]
-		if t.types[id] == controlToken && !special || !strings.Contains(text, name) {
-			continue
-		}
-		var cut []part
-		for _, p := range parts {
-			for {
-				before, after, ok := strings.Cut(p.text, name)
-				if !ok {
-					break
-				}
-				if t.strips[id].left {
-					before = strings.TrimRightFunc(before, unicode.IsSpace)
-				}
-				if t.strips[id].right {
-					after = strings.TrimLeftFunc(after, unicode.IsSpace)
-				}
-				cut = append(cut, part{before, id})
-				p.text = after
-			}
-			cut = append(cut, p)
-		}
-		parts = cut
-	}
+	parts := t.cut(text, special)
 	for i, p := range parts {
 		if p.text != "" {
 			if t.compose != nil {
@@ -158,6 +142,41 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 		}
 	}
 	return all
+}
+
+// A part is a text, and the token behind it, or none.
+type part struct {
+	text  string
+	token int32
+}
+
+// cut returns the texts between the tokens that a text has as they are: the leftmost, and of several that begin there the longest.
+func (t *Tokenizer) cut(text string, special bool) (parts []part) {
+	begin := 0
+	for at := 0; at < len(text); {
+		id, end := none, at+1
+		for _, n := range t.lengths[text[at]] {
+			if n > len(text)-at {
+				continue
+			}
+			if x, ok := t.names[text[at:at+n]]; ok && (special || t.types[x] != controlToken) {
+				id, end = x, at+n
+				break
+			}
+		}
+		if id != none {
+			before := text[begin:at]
+			if t.strips[id].left {
+				before = strings.TrimRightFunc(before, unicode.IsSpace)
+			}
+			if t.strips[id].right {
+				end += len(text[end:]) - len(strings.TrimLeftFunc(text[end:], unicode.IsSpace))
+			}
+			parts, begin = append(parts, part{before, id}), end
+		}
+		at = end
+	}
+	return append(parts, part{text[begin:], none})
 }
 
 // Append appends the text of a token, which may be a part of a character. Control tokens have none, nor do

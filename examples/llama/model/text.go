@@ -95,6 +95,10 @@ func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 		if in.Logits > 0 {
 			draft := in.Tokens[n:]
 			agreed, next := e.agreed(t, logits[i], draft)
+			if next < 0 { // what texts before this one have got is read again
+				e.Step.Rollback()
+				return 0, fmt.Errorf("model: the logits behind %d tokens are NaN", len(t.Tokens)+agreed)
+			}
 			t.Tokens, n = append(append(t.Tokens, draft[:agreed]...), next), n+agreed
 			e.Stats.Drafted, e.Stats.Kept = e.Stats.Drafted+len(draft), e.Stats.Kept+agreed
 		}
