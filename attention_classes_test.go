@@ -467,6 +467,25 @@ func checkValuesNotFinite(t *testing.T, set string, values qkv.Precision, typ qk
 	}
 }
 
+// checkOutput holds the output of a problem against the rows of one, which may be another, within a bound of each dim.
+func checkOutput(t *testing.T, p, exact *problem, bound func(r *row, d int) float64) {
+	t.Helper()
+	worst, size := 0.0, 0.0
+	for h := range p.out.shape[1] {
+		for i := range p.out.shape[2] {
+			r := exact.row(0, h, i)
+			for d, want := range r.out {
+				off, most := math.Abs(float64(p.out.at(0, h, i, d))-want), bound(&r, d)
+				if !(off <= most) {
+					t.Fatalf("%v: head %d, query %d, dim %d is off by %g, at most %g is right", p.values, h, i, d, off, most)
+				}
+				worst, size = max(worst, off/most), max(size, off)
+			}
+		}
+	}
+	t.Logf("%v: largest error %.2g, %.2g of its bound", p.values, size, worst)
+}
+
 // TestIntegerValuesError: weighted values as integers are off by what quantising the weights costs, half a step of a
 // 127th of the largest weight times its scale of 32 keys for each integer, and roundings.
 func TestIntegerValuesError(t *testing.T) {
@@ -476,20 +495,7 @@ func TestIntegerValuesError(t *testing.T) {
 		p := newProblem(dims{1, 2, 1, queries, keys, dim, dim}, "bhsd", none, normal(uint64(typ)))
 		p.precision, p.valuePrecision, p.values, p.known = qkv.PrecisionInt8, qkv.PrecisionInt8, typ, map[[3]int]row{}
 		p.run(t, e)
-		worst, size := 0.0, 0.0
-		for h := range 2 {
-			for i := range queries {
-				r := p.row(0, h, i)
-				for d, want := range r.out {
-					off := math.Abs(float64(p.out.at(0, h, i, d)) - want)
-					if off > r.outTol[d] {
-						t.Fatalf("%v: head %d, query %d, dim %d is off by %g, at most %g is right", typ, h, i, d, off, r.outTol[d])
-					}
-					worst, size = max(worst, off/r.outTol[d]), max(size, off)
-				}
-			}
-		}
-		t.Logf("%v: largest error %.2g, %.2g of its bound", typ, size, worst)
+		checkOutput(t, p, p, func(r *row, d int) float64 { return r.outTol[d] })
 	}
 }
 
@@ -505,24 +511,12 @@ func TestRoundedValuesError(t *testing.T) {
 		exact.known = map[[3]int]row{}
 		p.valuePrecision = qkv.PrecisionBFloat16
 		p.run(t, e)
-		worst, size := 0.0, 0.0
-		for h := range 2 {
-			for i := range queries {
-				r := exact.row(0, h, i)
-				for d, want := range r.out {
-					sum := 0.0
-					for j, w := range r.scores[qkv.StageProbs] {
-						sum += w * math.Abs(float64(stored(typ, rowOf(p.v, 0, 0, j))[d]))
-					}
-					bound := (0x1p-7+0x1p-16)*sum*(1+1e-4) + r.outTol[d]
-					off := math.Abs(float64(p.out.at(0, h, i, d)) - want)
-					if off > bound {
-						t.Fatalf("%v: head %d, query %d, dim %d is off by %g, at most %g is right", typ, h, i, d, off, bound)
-					}
-					worst, size = max(worst, off/bound), max(size, off)
-				}
+		checkOutput(t, p, &exact, func(r *row, d int) float64 {
+			sum := 0.0
+			for j, w := range r.scores[qkv.StageProbs] {
+				sum += w * math.Abs(float64(stored(typ, rowOf(p.v, 0, 0, j))[d]))
 			}
-		}
-		t.Logf("%v: largest error %.2g, %.2g of its bound", typ, size, worst)
+			return (0x1p-7+0x1p-16)*sum*(1+1e-4) + r.outTol[d]
+		})
 	}
 }

@@ -52,7 +52,7 @@ const (
 func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 	c := Ceilings{Kernel: set.Name, Workers: workers}
 	peak := NewPeak(set)
-	best := func(workers int, burst func() float64) float64 {
+	best := func(burst func() float64) float64 {
 		rate := 0.0
 		for range ceilingBursts {
 			rate = max(rate, burst())
@@ -60,8 +60,8 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 		return rate
 	}
 	measure := func(p *Peak) (one, all float64) {
-		return 1e-9 * best(1, func() float64 { return p.Burst(1, ceilingBurst) }),
-			1e-9 * best(workers, func() float64 { return p.Burst(workers, ceilingBurst) })
+		return 1e-9 * best(func() float64 { return p.Burst(1, ceilingBurst) }),
+			1e-9 * best(func() float64 { return p.Burst(workers, ceilingBurst) })
 	}
 	c.PeakGFLOPSOne, c.PeakGFLOPSAll = measure(peak)
 	c.PeakInt8One, c.PeakInt8All = measure(NewPeakOf(set, kernel.PrecisionInt8))
@@ -70,8 +70,8 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 	}
 	for _, l := range levels(caches, workers) {
 		buf := newBuffers(set, workers, max(l.BytesOne, workers*l.BytesAll))
-		l.GBpsOne = 1e-9 * best(1, func() float64 { return buf.rate(1, l.BytesOne, ceilingBurst) })
-		l.GBpsAll = 1e-9 * best(workers, func() float64 { return buf.rate(workers, l.BytesAll, ceilingBurst) })
+		l.GBpsOne = 1e-9 * best(func() float64 { return buf.rate(1, l.BytesOne, ceilingBurst) })
+		l.GBpsAll = 1e-9 * best(func() float64 { return buf.rate(workers, l.BytesAll, ceilingBurst) })
 		c.Read = append(c.Read, l)
 	}
 	c.Clocks = measureClocks(set, peak, workers)

@@ -55,14 +55,7 @@ var avx2 = func() *Arch {
 	}
 	arch.MaxUnsigned, arch.Streams = "VPMAXUD", 2
 	arch.BelowAny = func(f *Func, min string, v []Vec, tmp Int, label string) {
-		for j, x := range v {
-			f.Op("VCMPPS", cmpNotAtLeast, min, x, x)
-			if j > 0 {
-				f.Op("VORPS", x, v[0], v[0])
-			}
-		}
-		f.Op("VMOVMSKPS", v[0], tmp)
-		f.Op("TESTL", tmp, tmp)
+		anyOf(f, cmpNotAtLeast, min, v, tmp)
 		f.Op("JNE", label)
 	}
 	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
@@ -74,14 +67,7 @@ var avx2 = func() *Arch {
 		f.Op("VBLENDVPS", tmp, x, p, p)
 	}
 	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
-		for j, x := range v {
-			f.Op("VCMPPS", cmpNotEqual, one, x, x)
-			if j > 0 {
-				f.Op("VORPS", x, v[0], v[0])
-			}
-		}
-		f.Op("VMOVMSKPS", v[0], tmp)
-		f.Op("TESTL", tmp, tmp)
+		anyOf(f, cmpNotEqual, one, v, tmp)
 		f.Op("SETNE", addr)
 	}
 
@@ -226,3 +212,15 @@ var avx2 = func() *Arch {
 	}
 	return &arch
 }()
+
+// anyOf sets the flags to NE if a comparison with x holds in any lane of v, which it changes.
+func anyOf(f *Func, compare int, x string, v []Vec, tmp Int) {
+	for j, y := range v {
+		f.Op("VCMPPS", compare, x, y, y)
+		if j > 0 {
+			f.Op("VORPS", y, v[0], v[0])
+		}
+	}
+	f.Op("VMOVMSKPS", v[0], tmp)
+	f.Op("TESTL", tmp, tmp)
+}

@@ -68,13 +68,7 @@ var avx512 = func() *Arch {
 	}
 	arch.MaxUnsigned, arch.Streams = "VPMAXUD", 4
 	arch.BelowAny = func(f *Func, min string, v []Vec, _ Int, label string) {
-		for j, x := range v {
-			f.Op("VCMPPS", cmpNotAtLeast, min, x, maskOf(j))
-			if j > 0 {
-				f.Op("KORW", maskOf(j), maskOf(0), maskOf(0))
-			}
-		}
-		f.Op("KORTESTW", maskOf(0), maskOf(0))
+		anyMask(f, cmpNotAtLeast, min, v)
 		f.Op("JNE", label)
 	}
 	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
@@ -87,13 +81,7 @@ var avx512 = func() *Arch {
 		f.Op("VBLENDMPS", x, p, maskTmp, p)
 	}
 	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
-		for j, x := range v {
-			f.Op("VCMPPS", cmpNotEqual, one, x, maskOf(j))
-			if j > 0 {
-				f.Op("KORW", maskOf(j), maskOf(0), maskOf(0))
-			}
-		}
-		f.Op("KORTESTW", maskOf(0), maskOf(0))
+		anyMask(f, cmpNotEqual, one, v)
 		f.Op("SETNE", addr)
 	}
 
@@ -247,3 +235,14 @@ var avx512 = func() *Arch {
 	}
 	return &arch
 }()
+
+// anyMask sets the flags to NE if a comparison with x holds in any lane of v, of which the mask registers have each.
+func anyMask(f *Func, compare int, x string, v []Vec) {
+	for j, y := range v {
+		f.Op("VCMPPS", compare, x, y, maskOf(j))
+		if j > 0 {
+			f.Op("KORW", maskOf(j), maskOf(0), maskOf(0))
+		}
+	}
+	f.Op("KORTESTW", maskOf(0), maskOf(0))
+}

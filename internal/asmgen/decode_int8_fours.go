@@ -326,30 +326,11 @@ func (s *fourScorer) dims64() {
 		s.Op("VINSERTI64X4", 1, s.AddressOf(s.Func, s.key, s.tmp, block+at), v, v)
 		s.Op("VPXORD", s.flip, v, v)
 	}
-	for i, v := range s.sums {
-		s.Op(s.Load, mem(s.ops, s.whole(i%2)), v)
-	}
 	var lines []string
 	if s.elem != kernel.Int8 {
 		lines = s.collectLines()
 	}
-	for j := range 4 {
-		for p, x := range s.x {
-			s.Op(s.Load, mem(s.ops, s.ints(j, p)), x)
-		}
-		for pair := range foursKeys / 2 {
-			quad := s.quad[pair%2]
-			s.Op("VSHUFPS", 0x55*j, s.v[2*pair+1], s.v[2*pair], quad)
-			for p, x := range s.x {
-				s.Op("VPDPBUSD", x, quad, s.sums[2*pair+p])
-			}
-			n, i := foursKeys/2*4, j*foursKeys/2+pair
-			s.write(lines[len(lines)*i/n : len(lines)*(i+1)/n])
-		}
-		if j%2 == 0 {
-			s.some(s.rows, askedLines(s.elem), func(label string) string { return s.name("Fours%d%s", j, label) })
-		}
-	}
+	s.products(lines, s.v)
 	for g, acc := range s.acc {
 		v, sums := s.v[4*g:][:4], s.sums[4*g:][:4]
 		for pair := range 2 {
@@ -375,6 +356,34 @@ func (s *fourScorer) dims64() {
 	}
 }
 
+// products begins the sums anew, and adds the products of codes to them, each of which has four dims in each part, four times. It asks for
+// rows ahead, and writes other lines between.
+func (s *fourScorer) products(lines []string, codes ...[]Vec) {
+	for i, v := range s.sums {
+		s.Op(s.Load, mem(s.ops, s.whole(i%2)), v)
+	}
+	const pairs = foursKeys / 2
+	turns := 4 * len(codes)
+	for j := range turns {
+		for p, x := range s.x {
+			s.Op(s.Load, mem(s.ops, s.ints(j, p)), x)
+		}
+		v := codes[j/4]
+		for pair := range pairs {
+			quad := s.quad[pair%2]
+			s.Op("VSHUFPS", 0x55*(j%4), v[2*pair+1], v[2*pair], quad)
+			for p, x := range s.x {
+				s.Op("VPDPBUSD", x, quad, s.sums[2*pair+p])
+			}
+			n, i := pairs*turns, j*pairs+pair
+			s.write(lines[len(lines)*i/n : len(lines)*(i+1)/n])
+		}
+		if j%2 == 0 {
+			s.some(s.rows, askedLines(s.elem), func(label string) string { return s.name("Fours%d%s", j, label) })
+		}
+	}
+}
+
 // dims128 adds the products of 128 dims of foursKeys keys of codes of 4 bits. A part of a vector has a block, of which lower codes are dims
 // 0 to 15 and upper ones the others.
 func (s *fourScorer) dims128() {
@@ -392,31 +401,7 @@ func (s *fourScorer) dims128() {
 		s.Op("VPANDD", mask, v, v)
 		s.Op("VPANDD", mask, s.upper[i], s.upper[i])
 	}
-	for i, v := range s.sums {
-		s.Op(s.Load, mem(s.ops, s.whole(i%2)), v)
-	}
-	lines := s.collectLines()
-	for j := range 8 {
-		codes := s.v
-		if j >= 4 {
-			codes = s.upper
-		}
-		for p, x := range s.x {
-			s.Op(s.Load, mem(s.ops, s.ints(j, p)), x)
-		}
-		for pair := range foursKeys / 2 {
-			quad := s.quad[pair%2]
-			s.Op("VSHUFPS", 0x55*(j%4), codes[2*pair+1], codes[2*pair], quad)
-			for p, x := range s.x {
-				s.Op("VPDPBUSD", x, quad, s.sums[2*pair+p])
-			}
-			n, i := foursKeys/2*8, j*foursKeys/2+pair
-			s.write(lines[len(lines)*i/n : len(lines)*(i+1)/n])
-		}
-		if j%2 == 0 {
-			s.some(s.rows, askedLines(s.elem), func(label string) string { return s.name("Fours%d%s", j, label) })
-		}
-	}
+	s.products(s.collectLines(), s.v, s.upper)
 	for g, acc := range s.acc {
 		v, factor, sums := s.v[4*g:][:4], s.upper[4*g:][:4], s.sums[4*g:][:4]
 		parts := func(imm int, a, b, to Vec) { s.Op("VSHUFF32X4", imm, b, a, to) }
