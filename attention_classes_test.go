@@ -520,3 +520,42 @@ func TestRoundedValuesError(t *testing.T) {
 		})
 	}
 }
+
+// TestIntegerValuesBeforeWindow: scales of values before the first key that is attended, in the same block of 32, change nothing,
+// and the one of that key does. The lanes of a vector have the rows of two KV heads.
+func TestIntegerValuesBeforeWindow(t *testing.T) {
+	const heads, kvHeads, keys, dim, first = 8, 2, 200, 64, 130
+	q, k, v := draw(heads*dim, normal(1)), make([]int8, kvHeads*keys*dim), make([]int8, kvHeads*keys*dim)
+	for i := range k {
+		k[i], v[i] = int8(37*i), int8(91*i)
+	}
+	scales := func(before int, bad float32) []float32 {
+		x := slices.Repeat([]float32{0.01}, kvHeads*keys)
+		for h := range kvHeads {
+			for j := range before {
+				x[h*keys+j] = bad
+			}
+		}
+		return x
+	}
+	for _, set := range classSets() {
+		e := newAttention(t, qkv.Config{Kernel: set, Workers: 1})
+		run := func(before int, bad float32) []float32 {
+			out := make([]float32, heads*dim)
+			must(e.Run(&qkv.Call{
+				Q: qkv.BHSD(q, 1, heads, 1, dim), K: qkv.BHSD(k, 1, kvHeads, keys, dim), V: qkv.BHSD(v, 1, kvHeads, keys, dim), Out: qkv.BHSD(out, 1, heads, 1, dim),
+				KScale: qkv.BHSD(scales(0, 0), 1, kvHeads, keys, 1), VScale: qkv.BHSD(scales(before, bad), 1, kvHeads, keys, 1),
+				Precision: qkv.PrecisionInt8, ValuePrecision: qkv.PrecisionInt8,
+				Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(keys-1-first, 0)},
+			}))
+			return out
+		}
+		want := run(0, 0)
+		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), 1e30} {
+			sameBits(t, fmt.Sprintf("%s, scales of %v before the window", set, bad), run(first, bad), want)
+		}
+		if x := run(first+1, float32(math.NaN())); !math.IsNaN(float64(x[0])) {
+			t.Errorf("%s: a NaN in the scale of the first key does not show", set)
+		}
+	}
+}
