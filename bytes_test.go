@@ -7,7 +7,7 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// rowBytes is the size of a row as README has it.
+// rowBytes is the size of a row as docs/guide.md has it.
 func rowBytes(typ qkv.ElemType, dim int) int {
 	switch typ {
 	case qkv.TypeFloat16, qkv.TypeBFloat16:

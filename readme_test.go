@@ -10,7 +10,7 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// The snippets of README.md, with what stands for "..." in them: they compile, and run.
+// The snippets of README.md and docs/guide.md, in their order, with what stands for "..." in them: they compile, and run.
 
 func readmeCall(q, k, v, out []float32, batch, seq, heads, kvHeads, dim int) (*qkv.Engine, error) {
 	e, err := qkv.New(qkv.Config{})
@@ -55,6 +55,25 @@ func readmeCache(e *qkv.Engine, q, k, v, out qkv.View, layers []qkv.CacheLayer, 
 	return err
 }
 
+func readmeWeights(e *qkv.Engine, data []byte, embedding qkv.Matrix, ids []int32, x []float32, model, seq, heads, dim int) (*qkv.PackedMatrix, error) {
+	wq := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, model) // data: where a mapped file has the tensor
+	packed, err := e.PackHeads(wq.T(), heads)
+	if err != nil {
+		return nil, err
+	}
+	err = e.Lookup(qkv.RowMajor(x, seq, model), embedding, ids) // rows of a table of any type; or e.LookupPacked
+	return packed, err
+}
+
+func readmeInt8(e *qkv.Engine, wq, x, y qkv.Matrix) error {
+	packed, err := e.PackFor(qkv.PrecisionInt8, wq.T(), 1) // as many bytes as the file has, of Q8_0, Q4_0, Q4_1, IQ4_NL
+	if err != nil {
+		return err
+	}
+	err = e.MatMul(&qkv.Product{X: x, Packed: packed, Y: y, Precision: qkv.PrecisionInt8})
+	return err
+}
+
 func readmeLayer(e *qkv.Engine, wq, wk, wv, wo, bq, x, y []float32, model, seq, heads, kvHeads, dim int, rotary *qkv.Rotary) error {
 	layer, err := e.NewLayer(qkv.LayerConfig{
 		ProjectionConfig: qkv.ProjectionConfig{
@@ -93,25 +112,6 @@ func readmeRest(e *qkv.Engine, x, h, gate, up, hidden, down, out qkv.Matrix, nor
 	}
 	n := e.TopK(top, logits) // top []qkv.Ranked, the greatest first; ArgMax for that alone
 	return n, nil
-}
-
-func readmeWeights(e *qkv.Engine, data []byte, embedding qkv.Matrix, ids []int32, x []float32, model, seq, heads, dim int) (*qkv.PackedMatrix, error) {
-	wq := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, model) // data: where a mapped file has the tensor
-	packed, err := e.PackHeads(wq.T(), heads)
-	if err != nil {
-		return nil, err
-	}
-	err = e.Lookup(qkv.RowMajor(x, seq, model), embedding, ids) // rows of a table of any type; or e.LookupPacked
-	return packed, err
-}
-
-func readmeInt8(e *qkv.Engine, wq, x, y qkv.Matrix) error {
-	packed, err := e.PackFor(qkv.PrecisionInt8, wq.T(), 1) // as many bytes as the file has, of Q8_0, Q4_0, Q4_1, IQ4_NL
-	if err != nil {
-		return err
-	}
-	err = e.MatMul(&qkv.Product{X: x, Packed: packed, Y: y, Precision: qkv.PrecisionInt8})
-	return err
 }
 
 func TestReadmeSnippets(t *testing.T) {
@@ -158,29 +158,45 @@ func TestReadmeSnippets(t *testing.T) {
 		t.Error(err)
 	}
 
-	// They are those of README.md: between its dots, the same text.
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile("readme_test.go")
-	if err != nil {
-		t.Fatal(err)
+	// They are those of the pages: between their dots, the same text. A program is the body of the package's example.
+	text := func(name string) string {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
 	}
 	space := regexp.MustCompile(`\s+`)
 	plain := func(s string) string { return space.ReplaceAllString(s, " ") }
-	functions := strings.Split(string(source), "\nfunc ")[1:7]
-	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(snippets) != len(functions) {
-		t.Fatalf("README.md has %d snippets, here are %d", len(snippets), len(functions))
+	functions := strings.Split(text("readme_test.go"), "\nfunc ")[1:7]
+	var snippets []string
+	programs := 0
+	for _, page := range []string{"README.md", "docs/guide.md"} {
+		for _, m := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(text(page), -1) {
+			_, body, ok := strings.Cut(m[1], "func main() {")
+			if !ok {
+				snippets = append(snippets, m[1])
+				continue
+			}
+			programs++
+			comment := regexp.MustCompile(` //.*`)
+			_, example, _ := strings.Cut(text("example_test.go"), "func Example() {")
+			example, _, _ = strings.Cut(example, "// Output:")
+			if got, want := plain(comment.ReplaceAllString(body, "")), plain(example+"}\n"); got != want {
+				t.Errorf("the program of %s has the body\n%s\nExample has\n%s", page, got, want)
+			}
+		}
+	}
+	if programs != 1 || len(snippets) != len(functions) {
+		t.Fatalf("the pages have %d programs and %d snippets, here are %d", programs, len(snippets), len(functions))
 	}
 	for i, snippet := range snippets {
 		rest := plain(functions[i])
-		for part := range strings.SplitSeq(snippet[1], "...") {
+		for part := range strings.SplitSeq(snippet, "...") {
 			part = strings.TrimSpace(plain(part))
 			_, after, found := strings.Cut(rest, part)
 			if !found {
-				t.Errorf("snippet %d of README.md has, and the function here has not or not in that order:\n%s", i, part)
+				t.Errorf("snippet %d of README.md and docs/guide.md has, and the function here has not or not in that order:\n%s", i, part)
 				break
 			}
 			rest = after
