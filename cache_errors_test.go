@@ -184,7 +184,7 @@ func TestStepErrors(t *testing.T) {
 		{"lensKV", "qkv: lensKV is given, a step has its own", attend(1, func(c *qkv.Call) { c.LensKV = []int{1} })},
 		{"mask", "qkv: an alignment of the mask is given, a step has its own", attend(1, func(c *qkv.Call) { c.Mask.Align = qkv.AlignOffset })},
 		{"mask", "qkv: mask has a window with left bound 4, that of layer 1 is 3", attend(1, func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(4, 0) })},
-		{"mask", "qkv: mask has first tokens or a prefix, layer 1 has a window and a First of its own, 2", attend(1, func(c *qkv.Call) { c.Mask.Prefix = 3 })},
+		{"mask", "qkv: mask has first 0, prefix 3 and 0 prefixes, layer 1 has a window and first 2 of its own", attend(1, func(c *qkv.Call) { c.Mask.Prefix = 3 })},
 		{"lse", "qkv: lse has length 3, out has 20 rows", attend(1, func(c *qkv.Call) { c.LSE = make([]float32, 3) })},
 	} {
 		checkArgError(t, x.err, x.arg, x.want)

@@ -101,7 +101,7 @@ func TestFeatureErrors(t *testing.T) {
 		{"bias", "qkv: bias has heads 2, which does not broadcast to 4", func(c *qkv.Call) { c.Bias = qkv.Pairs(half, 1, 2, 8, 10) }},
 		{"bias", "qkv: bias has batch 4, which does not broadcast to 2", func(c *qkv.Call) { c.Bias = qkv.Pairs(data, 4, 1, 1, 1) }},
 		{"bias", "qkv: bias has key length 0, which does not broadcast to 10", func(c *qkv.Call) { c.Bias = qkv.Pairs(data, 2, 4, 8, 0) }},
-		{"bias", "qkv: bias has negative heads -4", func(c *qkv.Call) { c.Bias = qkv.Pairs(data, 2, -4, 8, 10) }},
+		{"bias", "qkv: bias has heads -4, at least 0 is needed", func(c *qkv.Call) { c.Bias = qkv.Pairs(data, 2, -4, 8, 10) }},
 		{"bias", "qkv: bias reaches element 639, its slice has 600", func(c *qkv.Call) { c.Bias = qkv.Pairs(half[:600], 2, 4, 8, 10) }},
 		{"bias", "qkv: bias reaches element -9, before the first of its slice (key length 10, stride -1)", func(c *qkv.Call) {
 			c.Bias = qkv.Strided(data, 0, [4]int{1, 1, 1, 10}, [4]int{0, 0, 0, -1})

@@ -128,8 +128,8 @@ func (e *Engine) Run(c *Call) error {
 }
 
 // RunContext is Run that ends early when ctx is done, see the package's documentation. The error then
-// wraps that of the context and its cause. Each row of Out and LSE is computed or as it was, and nobody
-// knows which; where Out is Q, the same holds for the queries. Scores hold anything. If ctx is done
+// wraps that of the context and its cause. Each row of Out and LSE is either computed or as it was, without
+// a sign of which; where Out is Q, the same holds for the queries. Scores are unspecified. If ctx is done
 // before the call, nothing is written.
 func (e *Engine) RunContext(ctx context.Context, c *Call) error {
 	done, err := begin(ctx)

@@ -49,13 +49,13 @@ func TestCallErrors(t *testing.T) {
 		}},
 		{"q", "qkv: q reaches element 1023, its slice has 1000", func(c *qkv.Call) { c.Q = qkv.BHSD(data[:1000], 2, 4, 8, 16) }},
 		{"k", "qkv: k reaches element 511, its slice has 0", func(c *qkv.Call) { c.K = qkv.BHSD[float32](nil, 2, 2, 8, 16) }},
-		{"k", "qkv: k begins at element -1", func(c *qkv.Call) {
+		{"k", "qkv: k begins at element -1, at least 0 is needed", func(c *qkv.Call) {
 			c.K = qkv.Strided(data, -1, [4]int{2, 2, 8, 16}, [4]int{256, 128, 16, 1})
 		}},
 		{"v", "qkv: v reaches element -15, before the first of its slice (head dim 16, stride -1)", func(c *qkv.Call) {
 			c.V = qkv.Strided(data, 0, [4]int{2, 2, 8, 16}, [4]int{256, 128, 16, -1})
 		}},
-		{"v", "qkv: v has negative sequence length -8", func(c *qkv.Call) { c.V = qkv.BHSD(data, 2, 2, -8, 16) }},
+		{"v", "qkv: v has sequence length -8, at least 0 is needed", func(c *qkv.Call) { c.V = qkv.BHSD(data, 2, 2, -8, 16) }},
 		{"k", "its slice has 4096", func(c *qkv.Call) {
 			c.K = qkv.Strided(data, 0, [4]int{2, 2, 8, 16}, [4]int{huge, huge, huge, huge})
 		}},

@@ -279,7 +279,7 @@ func (l *Layer) Run(c *LayerCall) error {
 }
 
 // RunContext is Run that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. Y and what Attention has to receive are anything
+// that of the context, wrapped, and its cause. Y and what Attention receives are unspecified
 // then. A context that is done before the call has nothing written.
 func (l *Layer) RunContext(ctx context.Context, c *LayerCall) error {
 	done, err := begin(ctx)

@@ -31,7 +31,7 @@ func (l *Layer) Step(s *Step, index int, y, x Matrix) error {
 }
 
 // StepContext is Step that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. y and the layer of the cache are anything then, and the
+// that of the context, wrapped, and its cause. y and the layer of the cache are unspecified then, and the
 // step is to be rolled back: Commit returns [ErrUnfinished], wrapped. A context that is done before the
 // call has nothing written.
 func (l *Layer) StepContext(ctx context.Context, s *Step, index int, y, x Matrix) error {

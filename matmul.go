@@ -74,7 +74,7 @@ func (e *Engine) MatMul(products ...*Product) error {
 }
 
 // MatMulContext is MatMul that ends early, within some milliseconds, when ctx is done. The error
-// is then that of the context, wrapped, and its cause. Each Y is anything then, with Accumulate too. A
+// is then that of the context, wrapped, and its cause. Each Y is unspecified then, with Accumulate too. A
 // context that is done before the call has nothing written.
 func (e *Engine) MatMulContext(ctx context.Context, products ...*Product) error {
 	done, err := begin(ctx)

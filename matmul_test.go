@@ -348,7 +348,7 @@ func TestMatMulErrors(t *testing.T) {
 		{"y", "qkv: y has -1 rows, at least 1 is needed", func(p *qkv.Product) { p.Y = qkv.RowMajor(y, -1, 4) }},
 		{"w", "qkv: w is not given", func(p *qkv.Product) { p.W = qkv.Matrix{} }},
 		{"x", "qkv: x reaches element 5, its slice has 5", func(p *qkv.Product) { p.X = qkv.RowMajor(x[:5], 2, 3) }},
-		{"x", "qkv: x begins at element -1", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, -1, 2, 3, 3, 1) }},
+		{"x", "qkv: x begins at element -1, at least 0 is needed", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, -1, 2, 3, 3, 1) }},
 		{"w", "before the first of its slice (rows 3, stride -4)", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, 4, -4, 1) }},
 		{"x", "elements in a slice of 6, at most", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, 0, huge, 3, 0, 0) }},
 		{"w", "elements in a slice of 12, at most", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, huge, 0, 0) }},

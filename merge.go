@@ -39,7 +39,7 @@ func (e *Engine) Merge(out View, lse []float32, parts []Partial) error {
 
 // MergeContext is Merge that ends early, within some milliseconds, when ctx is done. The error is then
 // that of the context, wrapped, and its cause. Each row, with its log-sum-exp, is then either merged or
-// as it was; nobody knows which. A context that is done before the call has nothing written.
+// as it was, without a sign of which. A context that is done before the call has nothing written.
 func (e *Engine) MergeContext(ctx context.Context, out View, lse []float32, parts []Partial) error {
 	done, err := begin(ctx)
 	if err != nil {

@@ -44,8 +44,8 @@ func (e *Engine) RMSNorm(n *Norm) error {
 }
 
 // RMSNormContext is RMSNorm that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. Each row of X and Y is then done or as it was; nobody knows
-// which. A context that is done before the call has nothing written.
+// that of the context, wrapped, and its cause. Each row of X and Y is then done or as it was, without a sign
+// of which. A context that is done before the call has nothing written.
 func (e *Engine) RMSNormContext(ctx context.Context, n *Norm) error {
 	return e.normContext(ctx, n, false)
 }

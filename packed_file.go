@@ -152,7 +152,7 @@ func (p *PackedMatrix) use(e *Engine, data []byte) error {
 // MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
 // for a kernel set with the panels of that of e. It copies nothing. data, which may be a mapped file, begins at an address
 // that is a multiple of 64, and must neither change nor be unmapped as long as the matrix is used.
-// MapPacked checks the header, not the weights: they may be anything. The error is an [*ArgError], which
+// MapPacked checks the header, not the values of the weights. The error is an [*ArgError], which
 // wraps [ErrMismatch] for another kernel set, or [ErrDamaged].
 func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {

@@ -26,8 +26,8 @@ func (e *Engine) Parallel(n, chunk int, do func(lo, hi int)) error {
 }
 
 // ParallelContext is Parallel that ends early when ctx is done: no more chunks begin, and those that run
-// are waited for. The error is then that of the context, wrapped, and its cause. Nobody knows which chunks
-// were run. A context that is done before the call has none run.
+// are waited for. The error is then that of the context, wrapped, and its cause. It does not say which
+// chunks were run. A context that is done before the call has none run.
 func (e *Engine) ParallelContext(ctx context.Context, n, chunk int, do func(lo, hi int)) error {
 	done, err := begin(ctx)
 	if err != nil {

@@ -15,7 +15,7 @@ type Plan struct {
 	Precision  Precision // numerical class
 	Values     Precision // that of weighted values, where Precision is PrecisionInt8
 	Path       string    // "prefill": queries in lanes; "decode": few queries; "prefill and decode": of each some sequences
-	Lanes      int       // queries of a lane group
+	Lanes      int       // query rows of a lane group: those that stand side by side in vectors
 	Rows       int       // micro-tile rows of a full lane group of the set: keys, value dims
 	KeyBlock   int       // keys per softmax update
 	QueryBlock int       // query rows of a work item, over the heads that share a KV head

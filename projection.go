@@ -285,7 +285,7 @@ func (p *Projection) Run(c *ProjectionCall) error {
 }
 
 // RunContext is Run that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. Q, K and V are anything then. A context that is done
+// that of the context, wrapped, and its cause. Q, K and V are unspecified then. A context that is done
 // before the call has nothing written.
 func (p *Projection) RunContext(ctx context.Context, c *ProjectionCall) error {
 	done, err := begin(ctx)

@@ -29,7 +29,7 @@ func (p *Projection) Step(s *Step, layer int, q View, x Matrix) error {
 }
 
 // StepContext is Step that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. q and the layer of the cache are anything then, and the
+// that of the context, wrapped, and its cause. q and the layer of the cache are unspecified then, and the
 // step is to be rolled back: [Step.Commit] returns [ErrUnfinished], wrapped. A context that is done before
 // the call has nothing written.
 func (p *Projection) StepContext(ctx context.Context, s *Step, layer int, q View, x Matrix) error {

@@ -173,8 +173,8 @@ func (e *Engine) Rotate(r *Rotary, x View, positions []int) error {
 }
 
 // RotateContext is Rotate that ends early, within some milliseconds, when ctx is done. The error
-// is then that of the context, wrapped, and its cause. Each token is then either rotated or as it was;
-// nobody knows which. A context that is done before the call has nothing written.
+// is then that of the context, wrapped, and its cause. Each token is then either rotated or as it was,
+// without a sign of which. A context that is done before the call has nothing written.
 func (e *Engine) RotateContext(ctx context.Context, r *Rotary, x View, positions []int) error {
 	done, err := begin(ctx)
 	if err != nil {

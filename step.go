@@ -441,7 +441,7 @@ func (s *Step) Attend(layer int, c *Call) error {
 }
 
 // AttendContext is Attend that ends early, within some milliseconds, when ctx is done: see
-// [Engine.RunContext]. Out and LSE of a layer with HadamardV or KeyMean are anything then. The step is to be
+// [Engine.RunContext]. Out and LSE of a layer with HadamardV or KeyMean are unspecified then. The step is to be
 // rolled back: Commit returns [ErrUnfinished], wrapped. A context that is done before the call has nothing
 // written, and the step goes on.
 func (s *Step) AttendContext(ctx context.Context, layer int, c *Call) error {
@@ -521,7 +521,7 @@ func (s *Step) prepare(layer int, c *Call, written, ownQ bool) error {
 	d.Mask.Align = BottomRight
 	if g.ring > 0 {
 		if m := &d.Mask; m.First != 0 || m.Prefix != 0 || m.Prefixes != nil {
-			return argError("mask", m.First+m.Prefix+len(m.Prefixes), g.first, "mask has first tokens or a prefix, layer %d has a window and a First of its own, %d", layer, g.first)
+			return argError("mask", m.First+m.Prefix+len(m.Prefixes), g.first, "mask has first %d, prefix %d and %d prefixes, layer %d has a window and first %d of its own", m.First, m.Prefix, len(m.Prefixes), layer, g.first)
 		}
 		w := &d.Mask.Window
 		if w.given && w.left >= g.window {

@@ -28,7 +28,7 @@ type Tuning struct {
 // A TuningRule is the choices for calls whose head dims are at most MaxDim. A field that is 0
 // leaves a choice to the Engine.
 type TuningRule struct {
-	MaxDim int `json:"max_dim"`
+	MaxDim int `json:"max_dim"` // the largest head dim of queries, keys and values that the rule is for
 
 	// Lanes is how many query rows stand side by side in vectors, which says how many rows a
 	// micro-tile has: a multiple of the set's vector, at most its lanes, see [kernel.Set].

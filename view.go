@@ -207,7 +207,7 @@ func (v *View) check(name string, axes *[4]string) error {
 	}
 	for axis, n := range v.shape {
 		if n < 0 {
-			return argError(name, n, 0, "%s has negative %s %d", name, axes[axis], n)
+			return argError(name, n, 0, "%s has %s %d, at least 0 is needed", name, axes[axis], n)
 		}
 	}
 	if v.empty() {
@@ -218,7 +218,7 @@ func (v *View) check(name string, axes *[4]string) error {
 	}
 	lo, hi := v.offset, v.offset
 	if lo < 0 {
-		return argError(name, lo, 0, "%s begins at element %d", name, lo)
+		return argError(name, lo, 0, "%s begins at element %d, at least 0 is needed", name, lo)
 	}
 	for axis, n := range v.shape {
 		if axis == axisDim {

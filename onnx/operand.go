@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/qkv-go/qkv"
 )
@@ -36,7 +37,7 @@ func newOperand(name string, t *Tensor, attribute string, heads int64) (operand,
 		}
 		h, dim := int(heads), int(int64(d[2])/heads)
 		if int64(h) != heads { // beyond an int, and d[2] is 0
-			return operand{}, fmt.Errorf("%s is %d", attribute, heads)
+			return operand{}, fmt.Errorf("%s is %d, at most %d is supported", attribute, heads, math.MaxInt)
 		}
 		o.shape = [4]int{d[0], h, d[1], dim}
 		o.stride = [4]int{d[1] * d[2], dim, d[2], 1}

@@ -113,7 +113,7 @@ func TestRunErrors(t *testing.T) {
 		{"columns", []*onnx.Tensor{q, float(9, 3), cos, ids}, nil, "cos_cache has 3 columns, at least 4 are needed"},
 		{"caches differ", []*onnx.Tensor{q, cos, float(8, 4), ids}, nil, "sin_cache has shape [8 4], cos_cache has [9 4]"},
 		{"cache type", []*onnx.Tensor{q, cos, of(onnx.Double, 9, 4), ids}, nil, "sin_cache has elements of type DOUBLE, x has FLOAT"},
-		{"odd", []*onnx.Tensor{q, cos, cos, ids}, attrs{"rotary_embedding_dim": 3}, "3 elements of a head are rotated"},
+		{"odd", []*onnx.Tensor{q, cos, cos, ids}, attrs{"rotary_embedding_dim": 3}, "rotary_embedding_dim is 3, an even number is needed"},
 		{"more than a head", []*onnx.Tensor{q, cos, cos, ids}, attrs{"rotary_embedding_dim": 10}, "rotary_embedding_dim is 10, want 1 to 8"},
 		{"heads", []*onnx.Tensor{q3, cos, cos, ids}, nil, "x has 3 dims, which need the attribute num_heads"},
 		{"ids", []*onnx.Tensor{q, cos, cos, newArray(onnx.Int64, 2, 4).tensor("")}, nil, "position_ids has shape [2 4] of INT64, want [2 3]"},

@@ -70,7 +70,11 @@ func (n *rotary) read(p *application) error {
 		n.dim = size
 	}
 	if n.dim%2 != 0 {
-		return fmt.Errorf("%d elements of a head are rotated, an even number is needed", n.dim)
+		name := "rotary_embedding_dim"
+		if dim == 0 {
+			name = "the head size of x"
+		}
+		return fmt.Errorf("%s is %d, an even number is needed", name, n.dim)
 	}
 	n.neighbour, n.step = n.dim/2, 1
 	if interleaved == 1 {
