@@ -39,7 +39,7 @@ var neondotSet = kernel.Set{
 	Dots:                 dotsNEON,
 	Dequantize:           dequantizeWith(dequantizeNEON),
 	DotWeights:           dotWeightsWith(dotWeightsNEON),
-	Pairs:                pairsGeneric,
+	Pairs:                pairsWith(pairsNEON),
 	MultiplyPairs:        multiplyPairsGeneric,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewNEON),
 	ScoresPairs:          scoresPairsGeneric,
@@ -95,7 +95,7 @@ var neonSet = kernel.Set{
 	Dots:                 dotsNEON,
 	Dequantize:           dequantizeWith(dequantizeNEON),
 	DotWeights:           dotWeightsWith(dotWeightsNEON),
-	Pairs:                pairsGeneric,
+	Pairs:                pairsWith(pairsNEON),
 	MultiplyPairs:        multiplyPairsGeneric,
 	MultiplyPairsFew:     multiplyPairsFewWith(multiplyPairsFewNEON),
 	ScoresPairs:          scoresPairsGeneric,
@@ -236,6 +236,11 @@ func dequantizeNEON(a *kernel.DequantizeArgs)
 //
 //go:noescape
 func dotWeightsNEON(a *kernel.DotWeightsArgs)
+
+// pairsNEON is pairsGeneric where ColStride is 1, and rows are whole vectors.
+//
+//go:noescape
+func pairsNEON(a *kernel.PairsArgs)
 
 // multiplyPairsFewNEON is multiplyPairsFewGeneric where ColStride is 1.
 //

@@ -65497,6 +65497,639 @@ MXFP4Done1:
 	CBNZ R21, MXFP4Rows
 	RET
 
+// func pairsNEON(a *kernel.PairsArgs)
+//
+//	each:   Dst[i][j] = brain(Src[i][j])
+//	across: Dst[i][j] = brain(Src[i][2*j]) | brain(Src[i][2*j+1])>>16
+//	down:   Dst[i][j] = brain(Src[2*i][j]) | brain(Src[2*i+1][j])>>16
+//	split:  Dst[2*i][j], Dst[2*i+1][j] = Src[i][j] &^ 0xffff, Src[i][j]<<16
+//	brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 rows left
+//	R20 row of Src
+//	R21 row of Dst
+//	R22 Src
+//	R23 Dst
+//	R24 Src or Dst, next row
+//	R25 columns left
+//	R26 bytes from row to row
+//	all: V0 numbers; V1 numbers of the next row; V2 scratch; V3 1; V4 rounding; V5 quiet bit; V6 scratch; V7 greatest bfloat16 that counts as 0; V8 bits of the upper half
+TEXT ·pairsNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 32(R0), R19 // a.Rows
+	MOVD 8(R0), R20 // a.Src
+	MOVD 48(R0), R21 // a.Dst
+	MOVD (R0), R25 // a.Kind
+	CMP $1, R25
+	BEQ across
+	CMP $2, R25
+	BEQ down
+	CMP $3, R25
+	BEQ split
+	MOVD R20, R22
+	PCALIGN $32
+
+eachRow:
+	MOVD R20, R22
+	MOVD R21, R23
+	MOVD 40(R0), R25 // a.Cols
+	CMP $12, R25
+	BLT eachColumnsFew
+	PCALIGN $32
+
+eachColumnsPanel:
+	FMOVQ (R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R23)
+	FMOVQ 16(R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R23)
+	FMOVQ 32(R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R23)
+	ADD $48, R22
+	ADD $48, R23
+	SUB $12, R25
+	CMP $12, R25
+	BGE eachColumnsPanel
+
+eachColumnsFew:
+	CMP $0, R25
+	BLE eachColumnsDone
+	PCALIGN $32
+
+eachColumns:
+	FMOVQ (R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R23)
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R25
+	CMP $4, R25
+	BGE eachColumns
+
+eachColumnsDone:
+	MOVD 16(R0), R26 // a.RowStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 56(R0), R26 // a.Stride
+	LSL $2, R26
+	ADD R26, R21
+	SUBS $1, R19
+	BNE eachRow
+	RET
+
+across:
+	MOVD R20, R22
+	PCALIGN $32
+
+acrossRow:
+	MOVD R20, R22
+	MOVD R21, R23
+	MOVD 40(R0), R25 // a.Cols
+	CMP $12, R25
+	BLT acrossColumnsFew
+	PCALIGN $32
+
+acrossColumnsPanel:
+	FMOVQ (R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	VREV32 V0.H8, V0.H8
+	FMOVD F0, (R23)
+	FMOVQ 16(R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	VREV32 V0.H8, V0.H8
+	FMOVD F0, 8(R23)
+	FMOVQ 32(R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	VREV32 V0.H8, V0.H8
+	FMOVD F0, 16(R23)
+	ADD $48, R22
+	ADD $24, R23
+	SUB $12, R25
+	CMP $12, R25
+	BGE acrossColumnsPanel
+
+acrossColumnsFew:
+	CMP $0, R25
+	BLE acrossColumnsDone
+	PCALIGN $32
+
+acrossColumns:
+	FMOVQ (R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	VREV32 V0.H8, V0.H8
+	FMOVD F0, (R23)
+	ADD $16, R22
+	ADD $8, R23
+	SUB $4, R25
+	CMP $4, R25
+	BGE acrossColumns
+
+acrossColumnsDone:
+	MOVD 16(R0), R26 // a.RowStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 56(R0), R26 // a.Stride
+	LSL $2, R26
+	ADD R26, R21
+	SUBS $1, R19
+	BNE acrossRow
+	RET
+
+down:
+	SUB $1, R19
+	CMP $0, R19
+	BLE downLast
+	PCALIGN $32
+
+downRows:
+	MOVD R20, R22
+	MOVD R21, R23
+	MOVD 40(R0), R25 // a.Cols
+	MOVD R20, R24
+	MOVD 16(R0), R26 // a.RowStride
+	LSL $2, R26
+	ADD R26, R24
+	CMP $12, R25
+	BLT downColumnsFew
+	PCALIGN $32
+
+downColumnsPanel:
+	FMOVQ (R22), F0
+	FMOVQ (R24), F1
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VUSHR $16, V1.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V1.S4, V2.S4, V2.S4
+	WORD $0x4e21e426 // fcmeq v6.4s, v1.4s, v1.4s
+	VORR V5.B16, V1.B16, V1.B16
+	VBIT V6.B16, V2.B16, V1.B16
+	VUSHR $16, V1.S4, V1.S4
+	VSHL $1, V1.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V1.B16, V1.B16
+	VSHL $16, V0.S4, V0.S4
+	VORR V1.B16, V0.B16, V0.B16
+	FMOVQ F0, (R23)
+	FMOVQ 16(R22), F0
+	FMOVQ 16(R24), F1
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VUSHR $16, V1.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V1.S4, V2.S4, V2.S4
+	WORD $0x4e21e426 // fcmeq v6.4s, v1.4s, v1.4s
+	VORR V5.B16, V1.B16, V1.B16
+	VBIT V6.B16, V2.B16, V1.B16
+	VUSHR $16, V1.S4, V1.S4
+	VSHL $1, V1.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V1.B16, V1.B16
+	VSHL $16, V0.S4, V0.S4
+	VORR V1.B16, V0.B16, V0.B16
+	FMOVQ F0, 16(R23)
+	FMOVQ 32(R22), F0
+	FMOVQ 32(R24), F1
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VUSHR $16, V1.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V1.S4, V2.S4, V2.S4
+	WORD $0x4e21e426 // fcmeq v6.4s, v1.4s, v1.4s
+	VORR V5.B16, V1.B16, V1.B16
+	VBIT V6.B16, V2.B16, V1.B16
+	VUSHR $16, V1.S4, V1.S4
+	VSHL $1, V1.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V1.B16, V1.B16
+	VSHL $16, V0.S4, V0.S4
+	VORR V1.B16, V0.B16, V0.B16
+	FMOVQ F0, 32(R23)
+	ADD $48, R22
+	ADD $48, R23
+	ADD $48, R24
+	SUB $12, R25
+	CMP $12, R25
+	BGE downColumnsPanel
+
+downColumnsFew:
+	CMP $0, R25
+	BLE downColumnsDone
+	PCALIGN $32
+
+downColumns:
+	FMOVQ (R22), F0
+	FMOVQ (R24), F1
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VUSHR $16, V1.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V1.S4, V2.S4, V2.S4
+	WORD $0x4e21e426 // fcmeq v6.4s, v1.4s, v1.4s
+	VORR V5.B16, V1.B16, V1.B16
+	VBIT V6.B16, V2.B16, V1.B16
+	VUSHR $16, V1.S4, V1.S4
+	VSHL $1, V1.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V1.B16, V1.B16
+	VSHL $16, V0.S4, V0.S4
+	VORR V1.B16, V0.B16, V0.B16
+	FMOVQ F0, (R23)
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R25
+	CMP $4, R25
+	BGE downColumns
+
+downColumnsDone:
+	MOVD 16(R0), R26 // a.RowStride
+	LSL $2, R26
+	ADD R26, R20
+	ADD R26, R20
+	MOVD 56(R0), R26 // a.Stride
+	LSL $2, R26
+	ADD R26, R21
+	SUB $2, R19
+	CMP $0, R19
+	BGT downRows
+
+downLast:
+	CMP $0, R19
+	BLT downEnd
+	MOVD R20, R22
+	MOVD R21, R23
+	MOVD 40(R0), R25 // a.Cols
+	CMP $12, R25
+	BLT downLastColumnsFew
+	PCALIGN $32
+
+downLastColumnsPanel:
+	FMOVQ (R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R23)
+	FMOVQ 16(R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R23)
+	FMOVQ 32(R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R23)
+	ADD $48, R22
+	ADD $48, R23
+	SUB $12, R25
+	CMP $12, R25
+	BGE downLastColumnsPanel
+
+downLastColumnsFew:
+	CMP $0, R25
+	BLE downLastColumnsDone
+	PCALIGN $32
+
+downLastColumns:
+	FMOVQ (R22), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e406 // fcmeq v6.4s, v0.4s, v0.4s
+	VORR V5.B16, V0.B16, V0.B16
+	VBIT V6.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea73442 // cmhi v2.4s, v2.4s, v7.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R23)
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R25
+	CMP $4, R25
+	BGE downLastColumns
+
+downLastColumnsDone:
+
+downEnd:
+	RET
+
+split:
+	SUB $1, R19
+	CMP $0, R19
+	BLE splitLast
+	PCALIGN $32
+
+splitRows:
+	MOVD R20, R22
+	MOVD R21, R23
+	MOVD 40(R0), R25 // a.Cols
+	MOVD R21, R24
+	MOVD 56(R0), R26 // a.Stride
+	LSL $2, R26
+	ADD R26, R24
+	CMP $12, R25
+	BLT splitColumnsFew
+	PCALIGN $32
+
+splitColumnsPanel:
+	FMOVQ (R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, (R23)
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R24)
+	FMOVQ 16(R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R23)
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R24)
+	FMOVQ 32(R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R23)
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R24)
+	ADD $48, R22
+	ADD $48, R23
+	ADD $48, R24
+	SUB $12, R25
+	CMP $12, R25
+	BGE splitColumnsPanel
+
+splitColumnsFew:
+	CMP $0, R25
+	BLE splitColumnsDone
+	PCALIGN $32
+
+splitColumns:
+	FMOVQ (R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, (R23)
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R24)
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R25
+	CMP $4, R25
+	BGE splitColumns
+
+splitColumnsDone:
+	MOVD 16(R0), R26 // a.RowStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 56(R0), R26 // a.Stride
+	LSL $2, R26
+	ADD R26, R21
+	ADD R26, R21
+	SUB $2, R19
+	CMP $0, R19
+	BGT splitRows
+
+splitLast:
+	CMP $0, R19
+	BLT splitEnd
+	MOVD R20, R22
+	MOVD R21, R23
+	MOVD 40(R0), R25 // a.Cols
+	CMP $12, R25
+	BLT splitLastColumnsFew
+	PCALIGN $32
+
+splitLastColumnsPanel:
+	FMOVQ (R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, (R23)
+	FMOVQ 16(R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, 16(R23)
+	FMOVQ 32(R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, 32(R23)
+	ADD $48, R22
+	ADD $48, R23
+	SUB $12, R25
+	CMP $12, R25
+	BGE splitLastColumnsPanel
+
+splitLastColumnsFew:
+	CMP $0, R25
+	BLE splitLastColumnsDone
+	PCALIGN $32
+
+splitLastColumns:
+	FMOVQ (R22), F0
+	VAND V8.B16, V0.B16, V1.B16
+	FMOVQ F1, (R23)
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R25
+	CMP $4, R25
+	BGE splitLastColumns
+
+splitLastColumnsDone:
+
+splitEnd:
+	RET
+
 // func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
 //
 //	for parts of KC/2 rows of B, the last of which may have fewer {
@@ -117670,6 +118303,13 @@ DATA const00000088<>+8(SB)/8, $0x0000008800000088
 DATA const00000088<>+16(SB)/8, $0x0000008800000088
 DATA const00000088<>+24(SB)/8, $0x0000008800000088
 GLOBL const00000088<>(SB), RODATA|NOPTR, $32
+
+// 1.2734e-41
+DATA const0000237f<>+0(SB)/8, $0x0000237f0000237f
+DATA const0000237f<>+8(SB)/8, $0x0000237f0000237f
+DATA const0000237f<>+16(SB)/8, $0x0000237f0000237f
+DATA const0000237f<>+24(SB)/8, $0x0000237f0000237f
+GLOBL const0000237f<>(SB), RODATA|NOPTR, $32
 
 // 4.5916e-41
 DATA const00007fff<>+0(SB)/8, $0x00007fff00007fff

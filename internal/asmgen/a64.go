@@ -31,6 +31,7 @@ type encoding struct {
 const sss = " %d.4s, %n.4s, %m.4s"
 
 var encodings = map[string]encoding{
+	"CMHI.S4":   {threeSame, 0x6ea03400, "cmhi" + sss},
 	"FADD.S4":   {threeSame, 0x4e20d400, "fadd" + sss},
 	"FADDP.S4":  {threeSame, 0x6e20d400, "faddp" + sss},
 	"FCMEQ.S4":  {threeSame, 0x4e20e400, "fcmeq" + sss},

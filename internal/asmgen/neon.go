@@ -444,6 +444,17 @@ var neon = func() *Arch {
 		f.Op("VBIT.B16", b.tmp, tmp, v)
 		f.Op("VUSHR.S4", 16, v, v)
 	}
+	arch.KeepAbove = func(f *Func, least string, v, tmp Vec) {
+		f.Op("VSHL.H8", 1, v, tmp) // without the sign
+		f.Op("VUSHR.S4", 1, tmp, tmp)
+		f.Op("CMHI.S4", Vec(least), tmp, tmp)
+		f.Op("VAND.B16", tmp, v, v)
+	}
+	arch.StorePairs = func(f *Func, v, _ Vec, addr string) {
+		f.Op("XTN.H4", v, v)
+		f.Op("VREV32.H8", v, v)
+		f.Op("FMOVD", v, addr)
+	}
 	arch.RoundEven = func(f *Func, v Vec) { f.Op("FCVTNS.S4", v, v) }
 	arch.RoundAway = func(f *Func, v, _, _, _ Vec) { f.Op("FCVTAS.S4", v, v) }
 	arch.Truncate = func(f *Func, v Vec) { f.Op("FCVTZS.S4", v, v) }

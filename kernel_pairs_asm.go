@@ -1,8 +1,10 @@
-//go:build !purego
+//go:build !purego && (amd64 || arm64)
 
 package qkv
 
 import (
+	"runtime"
+
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -11,7 +13,10 @@ import (
 // is left of rows is Go code's.
 func pairsWith(code func(*kernel.PairsArgs)) func(*kernel.PairsArgs) {
 	return func(a *kernel.PairsArgs) {
-		const vec = 16 // of the largest vectors
+		vec := 16 // of the largest vectors
+		if runtime.GOARCH == "arm64" {
+			vec = 4
+		}
 		src, dst, cols := a.Src, a.Dst, a.Cols
 		whole := cols &^ (vec - 1)
 		if a.ColStride != 1 || whole == 0 {
