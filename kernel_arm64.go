@@ -32,7 +32,7 @@ var neondotSet = kernel.Set{
 	DecodeScores:         decodeScoresNEON,
 	DecodeAccumulate:     decodeAccumulateNEON,
 	DecodeScoresInt8:     decodeScoresInt8NEONDOT,
-	DecodeAccumulateInt8: decodeAccumulateInt8Generic,
+	DecodeAccumulateInt8: decodeAccumulateInt8NEONDOT,
 	Multiply:             multiplyNEON,
 	MultiplyFew:          multiplyFewWith(multiplyFewNEON),
 	Combine:              combineNEON,
@@ -88,7 +88,7 @@ var neonSet = kernel.Set{
 	DecodeScores:         decodeScoresNEON,
 	DecodeAccumulate:     decodeAccumulateNEON,
 	DecodeScoresInt8:     decodeScoresInt8NEON,
-	DecodeAccumulateInt8: decodeAccumulateInt8Generic,
+	DecodeAccumulateInt8: decodeAccumulateInt8NEON,
 	Multiply:             multiplyNEON,
 	MultiplyFew:          multiplyFewWith(multiplyFewNEON),
 	Combine:              combineNEON,
@@ -128,6 +128,11 @@ var neonSet = kernel.Set{
 //
 //go:noescape
 func decodeScoresInt8NEONDOT(a *kernel.DecodeScoresInt8Args)
+
+// decodeAccumulateInt8NEONDOT is decodeAccumulateInt8Generic.
+//
+//go:noescape
+func decodeAccumulateInt8NEONDOT(a *kernel.DecodeAccumulateInt8Args)
 
 // multiplyInt8NEONDOT is multiplyInt8Generic.
 //
@@ -206,6 +211,11 @@ func decodeAccumulateNEON(a *kernel.DecodeAccumulateArgs)
 //
 //go:noescape
 func decodeScoresInt8NEON(a *kernel.DecodeScoresInt8Args)
+
+// decodeAccumulateInt8NEON is decodeAccumulateInt8Generic.
+//
+//go:noescape
+func decodeAccumulateInt8NEON(a *kernel.DecodeAccumulateInt8Args)
 
 // multiplyNEON is multiplyGeneric.
 //

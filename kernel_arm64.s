@@ -954,6 +954,3080 @@ nextKeys:
 	BGT keys
 	RET
 
+// func decodeAccumulateInt8NEONDOT(a *kernel.DecodeAccumulateInt8Args)
+//
+//	for r := range Rows, d := range Dim {
+//		acc = From == nil ? +0 : From[r*OStride+d]
+//		for blocks b of 32 keys {
+//			sum = the sum of integers d of values * Codes of row r, exactly
+//			acc = fma(float(sum), Scales[b][r], acc)
+//		}
+//		if To != nil {
+//			To[r*OStride+d] = acc
+//			continue
+//		}
+//		O[r*OStride+d] = (Mode == First ? +0 : O[r*OStride+d]) * (Mode == Rescale ? Alpha[r] : 1) + acc
+//	}
+//
+// Needs: asimd asimddp.
+// Registers:
+//
+//	R0 arguments
+//	R19 Off, of the block
+//	R20 V, at the dims
+//	R21 Codes, at the block
+//	R22 Scales, at the block
+//	R23 sums, at the dims
+//	R24 dims left
+//	R25 keys left
+//	R26 four keys each, of the block
+//	R1 bytes of lanes
+//	R2 rows left
+//	R3 Codes, at the rows
+//	R4 Scales, at the rows
+//	R5 sums, at the rows
+//	R6 Off, next keys
+//	R7 Codes, next keys
+//	R8 Off, upcoming
+//	R9 four keys each, left
+//	R10 a key
+//	R11 a key
+//	R12 a key
+//	R13 a key
+//	R14 scratch
+//	R15 local memory
+//	begin: V0 sums
+//	tile: V0..V15 sums of integers; V16..V19 integers of keys; V20 codes, scales; V21 scratch; V22 scratch; V23 4 bits; V24 8 in each byte
+//	end: V0 sums; V1 O; V2 Alpha
+TEXT ·decodeAccumulateInt8NEONDOT(SB), 0, $8384-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD RSP, R15
+	ADD $16, R15
+	MOVD 8(R0), R19 // a.Off
+	MOVD 24(R0), R9 // a.Keys
+	AND $3, R9, R25
+	CBZ R25, whole
+	ADD $6272, R15, R6
+	PCALIGN $32
+
+copy:
+	MOVD (R19), R10
+	MOVD 1024(R19), R11
+	ADD $8, R19
+	MOVD R10, (R6)
+	MOVD R11, 1024(R6)
+	ADD $8, R6
+	SUBS $1, R9
+	BNE copy
+	PCALIGN $32
+
+last:
+	MOVD R10, (R6)
+	MOVD R11, 1024(R6)
+	ADD $8, R6
+	ADD $1, R25
+	CMP $4, R25
+	BNE last
+	ADD $6272, R15, R19
+
+whole:
+	MOVD R19, (R15)
+	MOVD 64(R0), R1 // a.Lanes
+	LSL $2, R1
+	MOVD 40(R0), R14 // a.Codes
+	MOVD R14, 32(R15)
+	MOVD 48(R0), R14 // a.Scales
+	MOVD R14, 40(R15)
+	MOVD 32(R0), R14 // a.Dim
+	MOVD R14, 16(R15)
+	MOVD $0, R14
+	MOVD R14, 24(R15)
+	MOVD 16(R0), R9 // a.Elem
+	CMP $4, R9
+	BEQ beginBlockQ8_0
+	CMP $7, R9
+	BEQ beginBlockQ4_0
+	CMP $8, R9
+	BEQ beginBlockQ4_1
+
+beginint8:
+	MOVD (R0), R20 // a.V
+	MOVD $0, R21
+	MOVD $0, R22
+	MOVD $128, R14
+	JMP begun
+
+beginBlockQ8_0:
+	MOVD (R0), R20 // a.V
+	ADD $2, R20
+	MOVD 80(R0), R21 // a.GroupCodes
+	LSL $2, R21
+	MOVD 88(R0), R22 // a.GroupScales
+	LSL $2, R22
+	LSL $2, R22
+	MOVD $136, R14
+	JMP begun
+
+beginBlockQ4_0:
+	MOVD (R0), R20 // a.V
+	ADD $2, R20
+	MOVD 80(R0), R21 // a.GroupCodes
+	LSL $2, R21
+	MOVD 88(R0), R22 // a.GroupScales
+	LSL $2, R22
+	LSL $2, R22
+	MOVD $72, R14
+	JMP begun
+
+beginBlockQ4_1:
+	MOVD (R0), R20 // a.V
+	ADD $4, R20
+	MOVD 80(R0), R21 // a.GroupCodes
+	LSL $2, R21
+	MOVD 88(R0), R22 // a.GroupScales
+	LSL $2, R22
+	LSL $2, R22
+	MOVD $80, R14
+
+begun:
+	MOVD R20, 8(R15)
+	MOVD R14, 48(R15)
+	MOVD R21, 56(R15)
+	MOVD R22, 64(R15)
+
+chunk:
+	ADD $128, R15, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD 96(R0), R20 // a.From
+	CBZ R20, fresh
+	MOVD 24(R15), R14
+	ADD R14, R20
+	MOVD 120(R0), R21 // a.OStride
+	LSL $2, R21
+	PCALIGN $32
+
+fromRow:
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE fromDims
+	MOVD $128, R24
+
+fromDims:
+	MOVD R20, R6
+	MOVD R23, R7
+	CMP $16, R24
+	BLT fromFew
+	PCALIGN $32
+
+fromFour:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	FMOVQ 16(R6), F0
+	FMOVQ F0, 16(R7)
+	FMOVQ 32(R6), F0
+	FMOVQ F0, 32(R7)
+	FMOVQ 48(R6), F0
+	FMOVQ F0, 48(R7)
+	ADD $64, R6
+	ADD $64, R7
+	SUB $16, R24
+	CMP $16, R24
+	BGE fromFour
+
+fromFew:
+	CMP $0, R24
+	BLE fromDone
+	PCALIGN $32
+
+fromOne:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	ADD $16, R6
+	ADD $16, R7
+	SUB $4, R24
+	CMP $0, R24
+	BGT fromOne
+
+fromDone:
+	ADD R21, R20
+	ADD $512, R23
+	SUBS $1, R2
+	BNE fromRow
+	JMP summed
+
+fresh:
+	VMOVI $0, V0.B16
+	PCALIGN $32
+
+clear:
+	FMOVQ F0, (R23)
+	FMOVQ F0, 16(R23)
+	FMOVQ F0, 32(R23)
+	FMOVQ F0, 48(R23)
+	FMOVQ F0, 64(R23)
+	FMOVQ F0, 80(R23)
+	FMOVQ F0, 96(R23)
+	FMOVQ F0, 112(R23)
+	FMOVQ F0, 128(R23)
+	FMOVQ F0, 144(R23)
+	FMOVQ F0, 160(R23)
+	FMOVQ F0, 176(R23)
+	FMOVQ F0, 192(R23)
+	FMOVQ F0, 208(R23)
+	FMOVQ F0, 224(R23)
+	FMOVQ F0, 240(R23)
+	FMOVQ F0, 256(R23)
+	FMOVQ F0, 272(R23)
+	FMOVQ F0, 288(R23)
+	FMOVQ F0, 304(R23)
+	FMOVQ F0, 320(R23)
+	FMOVQ F0, 336(R23)
+	FMOVQ F0, 352(R23)
+	FMOVQ F0, 368(R23)
+	FMOVQ F0, 384(R23)
+	FMOVQ F0, 400(R23)
+	FMOVQ F0, 416(R23)
+	FMOVQ F0, 432(R23)
+	FMOVQ F0, 448(R23)
+	FMOVQ F0, 464(R23)
+	FMOVQ F0, 480(R23)
+	FMOVQ F0, 496(R23)
+	ADD $512, R23
+	SUBS $1, R2
+	BNE clear
+
+summed:
+	MOVD 32(R15), R14
+	MOVD R14, 72(R15)
+	MOVD 40(R15), R14
+	MOVD R14, 80(R15)
+	MOVD (R15), R19
+	MOVD 24(R0), R25 // a.Keys
+
+block:
+	ADD $3, R25, R26
+	LSR $2, R26
+	CMP $8, R26
+	BLE quads
+	MOVD $8, R26
+
+quads:
+	MOVD 8(R15), R20
+	MOVD 72(R15), R21
+	MOVD 80(R15), R22
+	ADD $128, R15, R23
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE blockDims
+	MOVD $128, R24
+
+blockDims:
+	MOVD 16(R0), R9 // a.Elem
+	CMP $4, R9
+	BEQ BlockQ8_0
+	CMP $7, R9
+	BEQ BlockQ4_0
+	CMP $8, R9
+	BEQ BlockQ4_1
+
+int8:
+	CMP $16, R24
+	BLT int8Part
+
+int8Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+int8Rows:
+
+int8Rows4:
+	CMP $4, R2
+	BLT int8Rows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+int8Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE int8Rows4Keys
+	FMOVQ (R4), F20
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	FMOVQ F22, 48(R5)
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	FMOVQ F22, 560(R5)
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	FMOVQ F22, 1072(R5)
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT int8Rows
+	JMP int8RowsDone
+
+int8Rows2:
+	CMP $2, R2
+	BLT int8Rows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+int8Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE int8Rows2Keys
+	FMOVD (R4), F12
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	FMOVQ F14, 48(R5)
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT int8Rows
+	JMP int8RowsDone
+
+int8Rows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+int8Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE int8Rows1Keys
+	FMOVS (R4), F8
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	FMOVQ F10, 48(R5)
+
+int8RowsDone:
+	ADD $16, R20
+	ADD $64, R23
+	SUB $16, R24
+	CMP $16, R24
+	BGE int8Pass
+	CBZ R24, int8Passed
+
+int8Part:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+int8PartRows:
+
+int8PartRows4:
+	CMP $4, R2
+	BLT int8PartRows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+int8PartRows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVS (R10), F4
+	FMOVS (R11), F5
+	FMOVS (R12), F6
+	FMOVS (R13), F7
+	FMOVQ (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V5.B16, V4.B16, V4.B16
+	VZIP1 V7.B16, V6.B16, V6.B16
+	VZIP1 V6.H8, V4.H8, V4.H8
+	WORD $0x4f88e080 // sdot v0.4s, v4.16b, v8.4b[0]
+	WORD $0x4fa8e081 // sdot v1.4s, v4.16b, v8.4b[1]
+	WORD $0x4f88e882 // sdot v2.4s, v4.16b, v8.4b[2]
+	WORD $0x4fa8e883 // sdot v3.4s, v4.16b, v8.4b[3]
+	SUBS $1, R9
+	BNE int8PartRows4Keys
+	FMOVQ (R4), F8
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	FMOVQ F9, (R5)
+	FMOVQ 512(R5), F9
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4fa81029 // fmla v9.4s, v1.4s, v8.s[1]
+	FMOVQ F9, 512(R5)
+	FMOVQ 1024(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881849 // fmla v9.4s, v2.4s, v8.s[2]
+	FMOVQ F9, 1024(R5)
+	FMOVQ 1536(R5), F9
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4fa81869 // fmla v9.4s, v3.4s, v8.s[3]
+	FMOVQ F9, 1536(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT int8PartRows
+	JMP int8PartRowsDone
+
+int8PartRows2:
+	CMP $2, R2
+	BLT int8PartRows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	PCALIGN $32
+
+int8PartRows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVS (R10), F2
+	FMOVS (R11), F3
+	FMOVS (R12), F4
+	FMOVS (R13), F5
+	FMOVD (R7), F6
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V3.B16, V2.B16, V2.B16
+	VZIP1 V5.B16, V4.B16, V4.B16
+	VZIP1 V4.H8, V2.H8, V2.H8
+	WORD $0x4f86e040 // sdot v0.4s, v2.16b, v6.4b[0]
+	WORD $0x4fa6e041 // sdot v1.4s, v2.16b, v6.4b[1]
+	SUBS $1, R9
+	BNE int8PartRows2Keys
+	FMOVD (R4), F6
+	FMOVQ (R5), F7
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f861007 // fmla v7.4s, v0.4s, v6.s[0]
+	FMOVQ F7, (R5)
+	FMOVQ 512(R5), F7
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4fa61027 // fmla v7.4s, v1.4s, v6.s[1]
+	FMOVQ F7, 512(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT int8PartRows
+	JMP int8PartRowsDone
+
+int8PartRows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	PCALIGN $32
+
+int8PartRows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVS (R10), F1
+	FMOVS (R11), F2
+	FMOVS (R12), F3
+	FMOVS (R13), F4
+	FMOVS (R7), F5
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V2.B16, V1.B16, V1.B16
+	VZIP1 V4.B16, V3.B16, V3.B16
+	VZIP1 V3.H8, V1.H8, V1.H8
+	WORD $0x4f85e020 // sdot v0.4s, v1.16b, v5.4b[0]
+	SUBS $1, R9
+	BNE int8PartRows1Keys
+	FMOVS (R4), F5
+	FMOVQ (R5), F6
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f851006 // fmla v6.4s, v0.4s, v5.s[0]
+	FMOVQ F6, (R5)
+
+int8PartRowsDone:
+	ADD $4, R20
+	ADD $16, R23
+	SUB $4, R24
+	CMP $0, R24
+	BGT int8Part
+
+int8Passed:
+	JMP nextBlock
+
+BlockQ8_0:
+
+BlockQ8_0Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ8_0Half0Rows:
+
+BlockQ8_0Half0Rows4:
+	CMP $4, R2
+	BLT BlockQ8_0Half0Rows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BlockQ8_0Half0Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE BlockQ8_0Half0Rows4Keys
+	FMOVQ (R4), F20
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	FMOVQ F22, 48(R5)
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	FMOVQ F22, 560(R5)
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	FMOVQ F22, 1072(R5)
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half0Rows
+	JMP BlockQ8_0Half0RowsDone
+
+BlockQ8_0Half0Rows2:
+	CMP $2, R2
+	BLT BlockQ8_0Half0Rows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+BlockQ8_0Half0Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE BlockQ8_0Half0Rows2Keys
+	FMOVD (R4), F12
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	FMOVQ F14, 48(R5)
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half0Rows
+	JMP BlockQ8_0Half0RowsDone
+
+BlockQ8_0Half0Rows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+BlockQ8_0Half0Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE BlockQ8_0Half0Rows1Keys
+	FMOVS (R4), F8
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	FMOVQ F10, 48(R5)
+
+BlockQ8_0Half0RowsDone:
+	ADD $16, R20
+	ADD $64, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ8_0Half1Rows:
+
+BlockQ8_0Half1Rows4:
+	CMP $4, R2
+	BLT BlockQ8_0Half1Rows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BlockQ8_0Half1Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE BlockQ8_0Half1Rows4Keys
+	FMOVQ (R4), F20
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	FMOVQ F22, 48(R5)
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	FMOVQ F22, 560(R5)
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	FMOVQ F22, 1072(R5)
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half1Rows
+	JMP BlockQ8_0Half1RowsDone
+
+BlockQ8_0Half1Rows2:
+	CMP $2, R2
+	BLT BlockQ8_0Half1Rows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+BlockQ8_0Half1Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE BlockQ8_0Half1Rows2Keys
+	FMOVD (R4), F12
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	FMOVQ F14, 48(R5)
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half1Rows
+	JMP BlockQ8_0Half1RowsDone
+
+BlockQ8_0Half1Rows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+BlockQ8_0Half1Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE BlockQ8_0Half1Rows1Keys
+	FMOVS (R4), F8
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	FMOVQ F10, 48(R5)
+
+BlockQ8_0Half1RowsDone:
+	ADD $64, R23
+	ADD $18, R20
+	MOVD 80(R0), R14 // a.GroupCodes
+	ADD R14, R21
+	MOVD 88(R0), R14 // a.GroupScales
+	LSL $2, R14
+	ADD R14, R22
+	SUB $32, R24
+	CMP $0, R24
+	BGT BlockQ8_0Pass
+	JMP nextBlock
+
+BlockQ4_0:
+
+BlockQ4_0Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_0Half0Rows:
+
+BlockQ4_0Half0Rows4:
+	CMP $4, R2
+	BLT BlockQ4_0Half0Rows2
+	VMOVI $15, V23.B16
+	VMOVI $8, V24.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BlockQ4_0Half0Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V23.B16, V16.B16, V16.B16
+	VSUB V24.B16, V16.B16, V16.B16
+	VAND V23.B16, V17.B16, V17.B16
+	VSUB V24.B16, V17.B16, V17.B16
+	VAND V23.B16, V18.B16, V18.B16
+	VSUB V24.B16, V18.B16, V18.B16
+	VAND V23.B16, V19.B16, V19.B16
+	VSUB V24.B16, V19.B16, V19.B16
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE BlockQ4_0Half0Rows4Keys
+	FMOVQ (R4), F20
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	FMOVQ F22, 48(R5)
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	FMOVQ F22, 560(R5)
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	FMOVQ F22, 1072(R5)
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half0Rows
+	JMP BlockQ4_0Half0RowsDone
+
+BlockQ4_0Half0Rows2:
+	CMP $2, R2
+	BLT BlockQ4_0Half0Rows1
+	VMOVI $15, V15.B16
+	VMOVI $8, V16.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+BlockQ4_0Half0Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V15.B16, V8.B16, V8.B16
+	VSUB V16.B16, V8.B16, V8.B16
+	VAND V15.B16, V9.B16, V9.B16
+	VSUB V16.B16, V9.B16, V9.B16
+	VAND V15.B16, V10.B16, V10.B16
+	VSUB V16.B16, V10.B16, V10.B16
+	VAND V15.B16, V11.B16, V11.B16
+	VSUB V16.B16, V11.B16, V11.B16
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE BlockQ4_0Half0Rows2Keys
+	FMOVD (R4), F12
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	FMOVQ F14, 48(R5)
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half0Rows
+	JMP BlockQ4_0Half0RowsDone
+
+BlockQ4_0Half0Rows1:
+	VMOVI $15, V11.B16
+	VMOVI $8, V12.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+BlockQ4_0Half0Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V11.B16, V4.B16, V4.B16
+	VSUB V12.B16, V4.B16, V4.B16
+	VAND V11.B16, V5.B16, V5.B16
+	VSUB V12.B16, V5.B16, V5.B16
+	VAND V11.B16, V6.B16, V6.B16
+	VSUB V12.B16, V6.B16, V6.B16
+	VAND V11.B16, V7.B16, V7.B16
+	VSUB V12.B16, V7.B16, V7.B16
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE BlockQ4_0Half0Rows1Keys
+	FMOVS (R4), F8
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	FMOVQ F10, 48(R5)
+
+BlockQ4_0Half0RowsDone:
+	ADD $64, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_0Half1Rows:
+
+BlockQ4_0Half1Rows4:
+	CMP $4, R2
+	BLT BlockQ4_0Half1Rows2
+	VMOVI $15, V23.B16
+	VMOVI $8, V24.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BlockQ4_0Half1Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V16.B16, V16.B16
+	VSUB V24.B16, V16.B16, V16.B16
+	VUSHR $4, V17.B16, V17.B16
+	VSUB V24.B16, V17.B16, V17.B16
+	VUSHR $4, V18.B16, V18.B16
+	VSUB V24.B16, V18.B16, V18.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSUB V24.B16, V19.B16, V19.B16
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE BlockQ4_0Half1Rows4Keys
+	FMOVQ (R4), F20
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	FMOVQ F22, 48(R5)
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	FMOVQ F22, 560(R5)
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	FMOVQ F22, 1072(R5)
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half1Rows
+	JMP BlockQ4_0Half1RowsDone
+
+BlockQ4_0Half1Rows2:
+	CMP $2, R2
+	BLT BlockQ4_0Half1Rows1
+	VMOVI $15, V15.B16
+	VMOVI $8, V16.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+BlockQ4_0Half1Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V8.B16, V8.B16
+	VSUB V16.B16, V8.B16, V8.B16
+	VUSHR $4, V9.B16, V9.B16
+	VSUB V16.B16, V9.B16, V9.B16
+	VUSHR $4, V10.B16, V10.B16
+	VSUB V16.B16, V10.B16, V10.B16
+	VUSHR $4, V11.B16, V11.B16
+	VSUB V16.B16, V11.B16, V11.B16
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE BlockQ4_0Half1Rows2Keys
+	FMOVD (R4), F12
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	FMOVQ F14, 48(R5)
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half1Rows
+	JMP BlockQ4_0Half1RowsDone
+
+BlockQ4_0Half1Rows1:
+	VMOVI $15, V11.B16
+	VMOVI $8, V12.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+BlockQ4_0Half1Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V4.B16, V4.B16
+	VSUB V12.B16, V4.B16, V4.B16
+	VUSHR $4, V5.B16, V5.B16
+	VSUB V12.B16, V5.B16, V5.B16
+	VUSHR $4, V6.B16, V6.B16
+	VSUB V12.B16, V6.B16, V6.B16
+	VUSHR $4, V7.B16, V7.B16
+	VSUB V12.B16, V7.B16, V7.B16
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE BlockQ4_0Half1Rows1Keys
+	FMOVS (R4), F8
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	FMOVQ F10, 48(R5)
+
+BlockQ4_0Half1RowsDone:
+	ADD $64, R23
+	ADD $18, R20
+	MOVD 80(R0), R14 // a.GroupCodes
+	ADD R14, R21
+	MOVD 88(R0), R14 // a.GroupScales
+	LSL $2, R14
+	ADD R14, R22
+	SUB $32, R24
+	CMP $0, R24
+	BGT BlockQ4_0Pass
+	JMP nextBlock
+
+BlockQ4_1:
+
+BlockQ4_1Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_1Half0Rows:
+
+BlockQ4_1Half0Rows4:
+	CMP $4, R2
+	BLT BlockQ4_1Half0Rows2
+	VMOVI $15, V23.B16
+	VMOVI $8, V24.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BlockQ4_1Half0Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V23.B16, V16.B16, V16.B16
+	VAND V23.B16, V17.B16, V17.B16
+	VAND V23.B16, V18.B16, V18.B16
+	VAND V23.B16, V19.B16, V19.B16
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE BlockQ4_1Half0Rows4Keys
+	FMOVQ (R4), F20
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVQ (R17), F18
+	VDUP V18.S[0], V17.S4
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 48(R5)
+	VDUP V18.S[1], V17.S4
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 560(R5)
+	VDUP V18.S[2], V17.S4
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1072(R5)
+	VDUP V18.S[3], V17.S4
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half0Rows
+	JMP BlockQ4_1Half0RowsDone
+
+BlockQ4_1Half0Rows2:
+	CMP $2, R2
+	BLT BlockQ4_1Half0Rows1
+	VMOVI $15, V15.B16
+	VMOVI $8, V16.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+BlockQ4_1Half0Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V15.B16, V8.B16, V8.B16
+	VAND V15.B16, V9.B16, V9.B16
+	VAND V15.B16, V10.B16, V10.B16
+	VAND V15.B16, V11.B16, V11.B16
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE BlockQ4_1Half0Rows2Keys
+	FMOVD (R4), F12
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVD (R17), F10
+	VDUP V10.S[0], V9.S4
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 48(R5)
+	VDUP V10.S[1], V9.S4
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half0Rows
+	JMP BlockQ4_1Half0RowsDone
+
+BlockQ4_1Half0Rows1:
+	VMOVI $15, V11.B16
+	VMOVI $8, V12.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+BlockQ4_1Half0Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V11.B16, V4.B16, V4.B16
+	VAND V11.B16, V5.B16, V5.B16
+	VAND V11.B16, V6.B16, V6.B16
+	VAND V11.B16, V7.B16, V7.B16
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE BlockQ4_1Half0Rows1Keys
+	FMOVS (R4), F8
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V5.S4
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	WORD $0x4e25d54a // fadd v10.4s, v10.4s, v5.4s
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	WORD $0x4e25d54a // fadd v10.4s, v10.4s, v5.4s
+	FMOVQ F10, 48(R5)
+
+BlockQ4_1Half0RowsDone:
+	ADD $64, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_1Half1Rows:
+
+BlockQ4_1Half1Rows4:
+	CMP $4, R2
+	BLT BlockQ4_1Half1Rows2
+	VMOVI $15, V23.B16
+	VMOVI $8, V24.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BlockQ4_1Half1Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F16
+	FMOVQ (R11), F17
+	FMOVQ (R12), F18
+	FMOVQ (R13), F19
+	FMOVQ (R7), F20
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V16.B16, V16.B16
+	VUSHR $4, V17.B16, V17.B16
+	VUSHR $4, V18.B16, V18.B16
+	VUSHR $4, V19.B16, V19.B16
+	VZIP1 V17.B16, V16.B16, V21.B16
+	VZIP2 V17.B16, V16.B16, V17.B16
+	VZIP1 V19.B16, V18.B16, V16.B16
+	VZIP2 V19.B16, V18.B16, V19.B16
+	VZIP1 V16.H8, V21.H8, V18.H8
+	VZIP2 V16.H8, V21.H8, V16.H8
+	VZIP1 V19.H8, V17.H8, V21.H8
+	VZIP2 V19.H8, V17.H8, V19.H8
+	WORD $0x4f94e240 // sdot v0.4s, v18.16b, v20.4b[0]
+	WORD $0x4f94e201 // sdot v1.4s, v16.16b, v20.4b[0]
+	WORD $0x4f94e2a2 // sdot v2.4s, v21.16b, v20.4b[0]
+	WORD $0x4f94e263 // sdot v3.4s, v19.16b, v20.4b[0]
+	WORD $0x4fb4e244 // sdot v4.4s, v18.16b, v20.4b[1]
+	WORD $0x4fb4e205 // sdot v5.4s, v16.16b, v20.4b[1]
+	WORD $0x4fb4e2a6 // sdot v6.4s, v21.16b, v20.4b[1]
+	WORD $0x4fb4e267 // sdot v7.4s, v19.16b, v20.4b[1]
+	WORD $0x4f94ea48 // sdot v8.4s, v18.16b, v20.4b[2]
+	WORD $0x4f94ea09 // sdot v9.4s, v16.16b, v20.4b[2]
+	WORD $0x4f94eaaa // sdot v10.4s, v21.16b, v20.4b[2]
+	WORD $0x4f94ea6b // sdot v11.4s, v19.16b, v20.4b[2]
+	WORD $0x4fb4ea4c // sdot v12.4s, v18.16b, v20.4b[3]
+	WORD $0x4fb4ea0d // sdot v13.4s, v16.16b, v20.4b[3]
+	WORD $0x4fb4eaae // sdot v14.4s, v21.16b, v20.4b[3]
+	WORD $0x4fb4ea6f // sdot v15.4s, v19.16b, v20.4b[3]
+	SUBS $1, R9
+	BNE BlockQ4_1Half1Rows4Keys
+	FMOVQ (R4), F20
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVQ (R17), F18
+	VDUP V18.S[0], V17.S4
+	FMOVQ (R5), F21
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f941015 // fmla v21.4s, v0.4s, v20.s[0]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, (R5)
+	FMOVQ 16(R5), F22
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f941036 // fmla v22.4s, v1.4s, v20.s[0]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 16(R5)
+	FMOVQ 32(R5), F21
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f941055 // fmla v21.4s, v2.4s, v20.s[0]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 32(R5)
+	FMOVQ 48(R5), F22
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f941076 // fmla v22.4s, v3.4s, v20.s[0]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 48(R5)
+	VDUP V18.S[1], V17.S4
+	FMOVQ 512(R5), F21
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fb41095 // fmla v21.4s, v4.4s, v20.s[1]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 512(R5)
+	FMOVQ 528(R5), F22
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fb410b6 // fmla v22.4s, v5.4s, v20.s[1]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 528(R5)
+	FMOVQ 544(R5), F21
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb410d5 // fmla v21.4s, v6.4s, v20.s[1]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 544(R5)
+	FMOVQ 560(R5), F22
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb410f6 // fmla v22.4s, v7.4s, v20.s[1]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 560(R5)
+	VDUP V18.S[2], V17.S4
+	FMOVQ 1024(R5), F21
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f941915 // fmla v21.4s, v8.4s, v20.s[2]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1024(R5)
+	FMOVQ 1040(R5), F22
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4f941936 // fmla v22.4s, v9.4s, v20.s[2]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1040(R5)
+	FMOVQ 1056(R5), F21
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f941955 // fmla v21.4s, v10.4s, v20.s[2]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1056(R5)
+	FMOVQ 1072(R5), F22
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f941976 // fmla v22.4s, v11.4s, v20.s[2]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1072(R5)
+	VDUP V18.S[3], V17.S4
+	FMOVQ 1536(R5), F21
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4fb41995 // fmla v21.4s, v12.4s, v20.s[3]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1536(R5)
+	FMOVQ 1552(R5), F22
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4fb419b6 // fmla v22.4s, v13.4s, v20.s[3]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1552(R5)
+	FMOVQ 1568(R5), F21
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb419d5 // fmla v21.4s, v14.4s, v20.s[3]
+	WORD $0x4e31d6b5 // fadd v21.4s, v21.4s, v17.4s
+	FMOVQ F21, 1568(R5)
+	FMOVQ 1584(R5), F22
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb419f6 // fmla v22.4s, v15.4s, v20.s[3]
+	WORD $0x4e31d6d6 // fadd v22.4s, v22.4s, v17.4s
+	FMOVQ F22, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half1Rows
+	JMP BlockQ4_1Half1RowsDone
+
+BlockQ4_1Half1Rows2:
+	CMP $2, R2
+	BLT BlockQ4_1Half1Rows1
+	VMOVI $15, V15.B16
+	VMOVI $8, V16.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+BlockQ4_1Half1Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F8
+	FMOVQ (R11), F9
+	FMOVQ (R12), F10
+	FMOVQ (R13), F11
+	FMOVD (R7), F12
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V8.B16, V8.B16
+	VUSHR $4, V9.B16, V9.B16
+	VUSHR $4, V10.B16, V10.B16
+	VUSHR $4, V11.B16, V11.B16
+	VZIP1 V9.B16, V8.B16, V13.B16
+	VZIP2 V9.B16, V8.B16, V9.B16
+	VZIP1 V11.B16, V10.B16, V8.B16
+	VZIP2 V11.B16, V10.B16, V11.B16
+	VZIP1 V8.H8, V13.H8, V10.H8
+	VZIP2 V8.H8, V13.H8, V8.H8
+	VZIP1 V11.H8, V9.H8, V13.H8
+	VZIP2 V11.H8, V9.H8, V11.H8
+	WORD $0x4f8ce140 // sdot v0.4s, v10.16b, v12.4b[0]
+	WORD $0x4f8ce101 // sdot v1.4s, v8.16b, v12.4b[0]
+	WORD $0x4f8ce1a2 // sdot v2.4s, v13.16b, v12.4b[0]
+	WORD $0x4f8ce163 // sdot v3.4s, v11.16b, v12.4b[0]
+	WORD $0x4face144 // sdot v4.4s, v10.16b, v12.4b[1]
+	WORD $0x4face105 // sdot v5.4s, v8.16b, v12.4b[1]
+	WORD $0x4face1a6 // sdot v6.4s, v13.16b, v12.4b[1]
+	WORD $0x4face167 // sdot v7.4s, v11.16b, v12.4b[1]
+	SUBS $1, R9
+	BNE BlockQ4_1Half1Rows2Keys
+	FMOVD (R4), F12
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVD (R17), F10
+	VDUP V10.S[0], V9.S4
+	FMOVQ (R5), F13
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8c100d // fmla v13.4s, v0.4s, v12.s[0]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, (R5)
+	FMOVQ 16(R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8c102e // fmla v14.4s, v1.4s, v12.s[0]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 16(R5)
+	FMOVQ 32(R5), F13
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8c104d // fmla v13.4s, v2.4s, v12.s[0]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, 32(R5)
+	FMOVQ 48(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8c106e // fmla v14.4s, v3.4s, v12.s[0]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 48(R5)
+	VDUP V10.S[1], V9.S4
+	FMOVQ 512(R5), F13
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4fac108d // fmla v13.4s, v4.4s, v12.s[1]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, 512(R5)
+	FMOVQ 528(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fac10ae // fmla v14.4s, v5.4s, v12.s[1]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 528(R5)
+	FMOVQ 544(R5), F13
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fac10cd // fmla v13.4s, v6.4s, v12.s[1]
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	FMOVQ F13, 544(R5)
+	FMOVQ 560(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fac10ee // fmla v14.4s, v7.4s, v12.s[1]
+	WORD $0x4e29d5ce // fadd v14.4s, v14.4s, v9.4s
+	FMOVQ F14, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half1Rows
+	JMP BlockQ4_1Half1RowsDone
+
+BlockQ4_1Half1Rows1:
+	VMOVI $15, V11.B16
+	VMOVI $8, V12.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	PCALIGN $32
+
+BlockQ4_1Half1Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F4
+	FMOVQ (R11), F5
+	FMOVQ (R12), F6
+	FMOVQ (R13), F7
+	FMOVS (R7), F8
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V4.B16, V4.B16
+	VUSHR $4, V5.B16, V5.B16
+	VUSHR $4, V6.B16, V6.B16
+	VUSHR $4, V7.B16, V7.B16
+	VZIP1 V5.B16, V4.B16, V9.B16
+	VZIP2 V5.B16, V4.B16, V5.B16
+	VZIP1 V7.B16, V6.B16, V4.B16
+	VZIP2 V7.B16, V6.B16, V7.B16
+	VZIP1 V4.H8, V9.H8, V6.H8
+	VZIP2 V4.H8, V9.H8, V4.H8
+	VZIP1 V7.H8, V5.H8, V9.H8
+	VZIP2 V7.H8, V5.H8, V7.H8
+	WORD $0x4f88e0c0 // sdot v0.4s, v6.16b, v8.4b[0]
+	WORD $0x4f88e081 // sdot v1.4s, v4.16b, v8.4b[0]
+	WORD $0x4f88e122 // sdot v2.4s, v9.16b, v8.4b[0]
+	WORD $0x4f88e0e3 // sdot v3.4s, v7.16b, v8.4b[0]
+	SUBS $1, R9
+	BNE BlockQ4_1Half1Rows1Keys
+	FMOVS (R4), F8
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V5.S4
+	FMOVQ (R5), F9
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f881009 // fmla v9.4s, v0.4s, v8.s[0]
+	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
+	FMOVQ F9, (R5)
+	FMOVQ 16(R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f88102a // fmla v10.4s, v1.4s, v8.s[0]
+	WORD $0x4e25d54a // fadd v10.4s, v10.4s, v5.4s
+	FMOVQ F10, 16(R5)
+	FMOVQ 32(R5), F9
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f881049 // fmla v9.4s, v2.4s, v8.s[0]
+	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
+	FMOVQ F9, 32(R5)
+	FMOVQ 48(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f88106a // fmla v10.4s, v3.4s, v8.s[0]
+	WORD $0x4e25d54a // fadd v10.4s, v10.4s, v5.4s
+	FMOVQ F10, 48(R5)
+
+BlockQ4_1Half1RowsDone:
+	ADD $64, R23
+	ADD $20, R20
+	MOVD 80(R0), R14 // a.GroupCodes
+	ADD R14, R21
+	MOVD 88(R0), R14 // a.GroupScales
+	LSL $2, R14
+	ADD R14, R22
+	SUB $32, R24
+	CMP $0, R24
+	BGT BlockQ4_1Pass
+
+nextBlock:
+	ADD $256, R19
+	MOVD R1, R14
+	LSL $3, R14
+	MOVD 72(R15), R9
+	ADD R14, R9
+	MOVD R9, 72(R15)
+	MOVD 80(R15), R9
+	ADD R1, R9
+	MOVD R9, 80(R15)
+	SUB $32, R25
+	CMP $0, R25
+	BGT block
+	ADD $128, R15, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD 120(R0), R21 // a.OStride
+	LSL $2, R21
+	MOVD 24(R15), R14
+	MOVD 104(R0), R20 // a.To
+	CBZ R20, output
+	ADD R14, R20
+	PCALIGN $32
+
+toRow:
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE toDims
+	MOVD $128, R24
+
+toDims:
+	MOVD R23, R6
+	MOVD R20, R7
+	CMP $16, R24
+	BLT toFew
+	PCALIGN $32
+
+toFour:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	FMOVQ 16(R6), F0
+	FMOVQ F0, 16(R7)
+	FMOVQ 32(R6), F0
+	FMOVQ F0, 32(R7)
+	FMOVQ 48(R6), F0
+	FMOVQ F0, 48(R7)
+	ADD $64, R6
+	ADD $64, R7
+	SUB $16, R24
+	CMP $16, R24
+	BGE toFour
+
+toFew:
+	CMP $0, R24
+	BLE toDone
+	PCALIGN $32
+
+toOne:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	ADD $16, R6
+	ADD $16, R7
+	SUB $4, R24
+	CMP $0, R24
+	BGT toOne
+
+toDone:
+	ADD $512, R23
+	ADD R21, R20
+	SUBS $1, R2
+	BNE toRow
+	JMP updated
+
+output:
+	MOVD 112(R0), R20 // a.O
+	ADD R14, R20
+	MOVD R20, R22
+	MOVD R21, R8
+	MOVD 128(R0), R25 // a.Alpha
+	MOVD 136(R0), R14 // a.Mode
+	CMP $2, R14
+	BEQ ready
+	MOVD $ones<>(SB), R25
+	CMP $1, R14
+	BEQ ready
+	MOVD $zeroRow<>(SB), R22
+	MOVD $0, R8
+
+ready:
+	MOVD R23, R6
+	PCALIGN $32
+
+row:
+	FMOVS (R25), F2
+	VDUP V2.S[0], V2.S4
+	ADD $4, R25
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE rowDims
+	MOVD $128, R24
+
+rowDims:
+	MOVD R23, R6
+	MOVD R20, R7
+	MOVD R22, R3
+	CMP $16, R24
+	BLT rowFew
+	PCALIGN $32
+
+rowFour:
+	FMOVQ (R3), F1
+	FMOVQ (R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R7)
+	FMOVQ 16(R3), F1
+	FMOVQ 16(R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 16(R7)
+	FMOVQ 32(R3), F1
+	FMOVQ 32(R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 32(R7)
+	FMOVQ 48(R3), F1
+	FMOVQ 48(R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 48(R7)
+	ADD $64, R6
+	ADD $64, R7
+	ADD $64, R3
+	SUB $16, R24
+	CMP $16, R24
+	BGE rowFour
+
+rowFew:
+	CMP $0, R24
+	BLE rowDone
+	PCALIGN $32
+
+rowOne:
+	FMOVQ (R3), F1
+	FMOVQ (R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R7)
+	ADD $16, R6
+	ADD $16, R7
+	ADD $16, R3
+	SUB $4, R24
+	CMP $0, R24
+	BGT rowOne
+
+rowDone:
+	ADD $512, R23
+	ADD R21, R20
+	ADD R8, R22
+	SUBS $1, R2
+	BNE row
+
+updated:
+	MOVD 48(R15), R14
+	MOVD 8(R15), R9
+	ADD R14, R9
+	MOVD R9, 8(R15)
+	MOVD 56(R15), R14
+	MOVD 32(R15), R9
+	ADD R14, R9
+	MOVD R9, 32(R15)
+	MOVD 64(R15), R14
+	MOVD 40(R15), R9
+	ADD R14, R9
+	MOVD R9, 40(R15)
+	MOVD 24(R15), R14
+	ADD $512, R14
+	MOVD R14, 24(R15)
+	MOVD 16(R15), R14
+	SUB $128, R14
+	MOVD R14, 16(R15)
+	CMP $0, R14
+	BGT chunk
+	RET
+
 // func multiplyInt8NEONDOT(a *kernel.MultiplyInt8Args)
 //
 //	for i := range Rows {
@@ -37086,6 +40160,3724 @@ nextKeys:
 	SUB $4, R20
 	CMP $0, R20
 	BGT keys
+	RET
+
+// func decodeAccumulateInt8NEON(a *kernel.DecodeAccumulateInt8Args)
+//
+//	for r := range Rows, d := range Dim {
+//		acc = From == nil ? +0 : From[r*OStride+d]
+//		for blocks b of 32 keys {
+//			sum = the sum of integers d of values * Codes of row r, exactly
+//			acc = fma(float(sum), Scales[b][r], acc)
+//		}
+//		if To != nil {
+//			To[r*OStride+d] = acc
+//			continue
+//		}
+//		O[r*OStride+d] = (Mode == First ? +0 : O[r*OStride+d]) * (Mode == Rescale ? Alpha[r] : 1) + acc
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Off, of the block
+//	R20 V, at the dims
+//	R21 Codes, at the block
+//	R22 Scales, at the block
+//	R23 sums, at the dims
+//	R24 dims left
+//	R25 keys left
+//	R26 four keys each, of the block
+//	R1 bytes of lanes
+//	R2 rows left
+//	R3 Codes, at the rows
+//	R4 Scales, at the rows
+//	R5 sums, at the rows
+//	R6 Off, next keys
+//	R7 Codes, next keys
+//	R8 Off, upcoming
+//	R9 four keys each, left
+//	R10 a key
+//	R11 a key
+//	R12 a key
+//	R13 a key
+//	R14 scratch
+//	R15 local memory
+//	begin: V0 sums
+//	tile: V0..V1 codes of 16 bits; V2..V17 sums of integers; V18..V21 integers of keys; V22 codes, scales; V23 scratch; V24 scratch; V25 4 bits; V26 8 in each byte
+//	end: V0 sums; V1 O; V2 Alpha
+TEXT ·decodeAccumulateInt8NEON(SB), 0, $8384-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD RSP, R15
+	ADD $16, R15
+	MOVD 8(R0), R19 // a.Off
+	MOVD 24(R0), R9 // a.Keys
+	AND $3, R9, R25
+	CBZ R25, whole
+	ADD $6272, R15, R6
+	PCALIGN $32
+
+copy:
+	MOVD (R19), R10
+	MOVD 1024(R19), R11
+	ADD $8, R19
+	MOVD R10, (R6)
+	MOVD R11, 1024(R6)
+	ADD $8, R6
+	SUBS $1, R9
+	BNE copy
+	PCALIGN $32
+
+last:
+	MOVD R10, (R6)
+	MOVD R11, 1024(R6)
+	ADD $8, R6
+	ADD $1, R25
+	CMP $4, R25
+	BNE last
+	ADD $6272, R15, R19
+
+whole:
+	MOVD R19, (R15)
+	MOVD 64(R0), R1 // a.Lanes
+	LSL $2, R1
+	MOVD 40(R0), R14 // a.Codes
+	MOVD R14, 32(R15)
+	MOVD 48(R0), R14 // a.Scales
+	MOVD R14, 40(R15)
+	MOVD 32(R0), R14 // a.Dim
+	MOVD R14, 16(R15)
+	MOVD $0, R14
+	MOVD R14, 24(R15)
+	MOVD 16(R0), R9 // a.Elem
+	CMP $4, R9
+	BEQ beginBlockQ8_0
+	CMP $7, R9
+	BEQ beginBlockQ4_0
+	CMP $8, R9
+	BEQ beginBlockQ4_1
+
+beginint8:
+	MOVD (R0), R20 // a.V
+	MOVD $0, R21
+	MOVD $0, R22
+	MOVD $128, R14
+	JMP begun
+
+beginBlockQ8_0:
+	MOVD (R0), R20 // a.V
+	ADD $2, R20
+	MOVD 80(R0), R21 // a.GroupCodes
+	LSL $2, R21
+	MOVD 88(R0), R22 // a.GroupScales
+	LSL $2, R22
+	LSL $2, R22
+	MOVD $136, R14
+	JMP begun
+
+beginBlockQ4_0:
+	MOVD (R0), R20 // a.V
+	ADD $2, R20
+	MOVD 80(R0), R21 // a.GroupCodes
+	LSL $2, R21
+	MOVD 88(R0), R22 // a.GroupScales
+	LSL $2, R22
+	LSL $2, R22
+	MOVD $72, R14
+	JMP begun
+
+beginBlockQ4_1:
+	MOVD (R0), R20 // a.V
+	ADD $4, R20
+	MOVD 80(R0), R21 // a.GroupCodes
+	LSL $2, R21
+	MOVD 88(R0), R22 // a.GroupScales
+	LSL $2, R22
+	LSL $2, R22
+	MOVD $80, R14
+
+begun:
+	MOVD R20, 8(R15)
+	MOVD R14, 48(R15)
+	MOVD R21, 56(R15)
+	MOVD R22, 64(R15)
+
+chunk:
+	ADD $128, R15, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD 96(R0), R20 // a.From
+	CBZ R20, fresh
+	MOVD 24(R15), R14
+	ADD R14, R20
+	MOVD 120(R0), R21 // a.OStride
+	LSL $2, R21
+	PCALIGN $32
+
+fromRow:
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE fromDims
+	MOVD $128, R24
+
+fromDims:
+	MOVD R20, R6
+	MOVD R23, R7
+	CMP $16, R24
+	BLT fromFew
+	PCALIGN $32
+
+fromFour:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	FMOVQ 16(R6), F0
+	FMOVQ F0, 16(R7)
+	FMOVQ 32(R6), F0
+	FMOVQ F0, 32(R7)
+	FMOVQ 48(R6), F0
+	FMOVQ F0, 48(R7)
+	ADD $64, R6
+	ADD $64, R7
+	SUB $16, R24
+	CMP $16, R24
+	BGE fromFour
+
+fromFew:
+	CMP $0, R24
+	BLE fromDone
+	PCALIGN $32
+
+fromOne:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	ADD $16, R6
+	ADD $16, R7
+	SUB $4, R24
+	CMP $0, R24
+	BGT fromOne
+
+fromDone:
+	ADD R21, R20
+	ADD $512, R23
+	SUBS $1, R2
+	BNE fromRow
+	JMP summed
+
+fresh:
+	VMOVI $0, V0.B16
+	PCALIGN $32
+
+clear:
+	FMOVQ F0, (R23)
+	FMOVQ F0, 16(R23)
+	FMOVQ F0, 32(R23)
+	FMOVQ F0, 48(R23)
+	FMOVQ F0, 64(R23)
+	FMOVQ F0, 80(R23)
+	FMOVQ F0, 96(R23)
+	FMOVQ F0, 112(R23)
+	FMOVQ F0, 128(R23)
+	FMOVQ F0, 144(R23)
+	FMOVQ F0, 160(R23)
+	FMOVQ F0, 176(R23)
+	FMOVQ F0, 192(R23)
+	FMOVQ F0, 208(R23)
+	FMOVQ F0, 224(R23)
+	FMOVQ F0, 240(R23)
+	FMOVQ F0, 256(R23)
+	FMOVQ F0, 272(R23)
+	FMOVQ F0, 288(R23)
+	FMOVQ F0, 304(R23)
+	FMOVQ F0, 320(R23)
+	FMOVQ F0, 336(R23)
+	FMOVQ F0, 352(R23)
+	FMOVQ F0, 368(R23)
+	FMOVQ F0, 384(R23)
+	FMOVQ F0, 400(R23)
+	FMOVQ F0, 416(R23)
+	FMOVQ F0, 432(R23)
+	FMOVQ F0, 448(R23)
+	FMOVQ F0, 464(R23)
+	FMOVQ F0, 480(R23)
+	FMOVQ F0, 496(R23)
+	ADD $512, R23
+	SUBS $1, R2
+	BNE clear
+
+summed:
+	MOVD 32(R15), R14
+	MOVD R14, 72(R15)
+	MOVD 40(R15), R14
+	MOVD R14, 80(R15)
+	MOVD (R15), R19
+	MOVD 24(R0), R25 // a.Keys
+
+block:
+	ADD $3, R25, R26
+	LSR $2, R26
+	CMP $8, R26
+	BLE quads
+	MOVD $8, R26
+
+quads:
+	MOVD 8(R15), R20
+	MOVD 72(R15), R21
+	MOVD 80(R15), R22
+	ADD $128, R15, R23
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE blockDims
+	MOVD $128, R24
+
+blockDims:
+	MOVD 16(R0), R9 // a.Elem
+	CMP $4, R9
+	BEQ BlockQ8_0
+	CMP $7, R9
+	BEQ BlockQ4_0
+	CMP $8, R9
+	BEQ BlockQ4_1
+
+int8:
+	CMP $16, R24
+	BLT int8Part
+
+int8Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+int8Rows:
+
+int8Rows4:
+	CMP $4, R2
+	BLT int8Rows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+int8Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE int8Rows4Keys
+	FMOVQ (R4), F22
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	FMOVQ F24, 48(R5)
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	FMOVQ F24, 560(R5)
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	FMOVQ F24, 1072(R5)
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT int8Rows
+	JMP int8RowsDone
+
+int8Rows2:
+	CMP $2, R2
+	BLT int8Rows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+int8Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE int8Rows2Keys
+	FMOVD (R4), F13
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	FMOVQ F15, 48(R5)
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT int8Rows
+	JMP int8RowsDone
+
+int8Rows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+int8Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE int8Rows1Keys
+	FMOVS (R4), F9
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	FMOVQ F11, 48(R5)
+
+int8RowsDone:
+	ADD $16, R20
+	ADD $64, R23
+	SUB $16, R24
+	CMP $16, R24
+	BGE int8Pass
+	CBZ R24, int8Passed
+
+int8Part:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+int8PartRows:
+
+int8PartRows4:
+	CMP $4, R2
+	BLT int8PartRows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	PCALIGN $32
+
+int8PartRows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVS (R10), F6
+	FMOVS (R11), F7
+	FMOVS (R12), F8
+	FMOVS (R13), F9
+	FMOVQ (R7), F10
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a540 // sxtl v0.8h, v10.8b
+	WORD $0x4f08a541 // sxtl2 v1.8h, v10.16b
+	WORD $0x0f08a4cb // sxtl v11.8h, v6.8b
+	WORD $0x0f402162 // smlal v2.4s, v11.4h, v0.h[0]
+	WORD $0x0f402963 // smlal v3.4s, v11.4h, v0.h[4]
+	WORD $0x0f412164 // smlal v4.4s, v11.4h, v1.h[0]
+	WORD $0x0f412965 // smlal v5.4s, v11.4h, v1.h[4]
+	WORD $0x0f08a4eb // sxtl v11.8h, v7.8b
+	WORD $0x0f502162 // smlal v2.4s, v11.4h, v0.h[1]
+	WORD $0x0f502963 // smlal v3.4s, v11.4h, v0.h[5]
+	WORD $0x0f512164 // smlal v4.4s, v11.4h, v1.h[1]
+	WORD $0x0f512965 // smlal v5.4s, v11.4h, v1.h[5]
+	WORD $0x0f08a50b // sxtl v11.8h, v8.8b
+	WORD $0x0f602162 // smlal v2.4s, v11.4h, v0.h[2]
+	WORD $0x0f602963 // smlal v3.4s, v11.4h, v0.h[6]
+	WORD $0x0f612164 // smlal v4.4s, v11.4h, v1.h[2]
+	WORD $0x0f612965 // smlal v5.4s, v11.4h, v1.h[6]
+	WORD $0x0f08a52b // sxtl v11.8h, v9.8b
+	WORD $0x0f702162 // smlal v2.4s, v11.4h, v0.h[3]
+	WORD $0x0f702963 // smlal v3.4s, v11.4h, v0.h[7]
+	WORD $0x0f712164 // smlal v4.4s, v11.4h, v1.h[3]
+	WORD $0x0f712965 // smlal v5.4s, v11.4h, v1.h[7]
+	SUBS $1, R9
+	BNE int8PartRows4Keys
+	FMOVQ (R4), F10
+	FMOVQ (R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8a104b // fmla v11.4s, v2.4s, v10.s[0]
+	FMOVQ F11, (R5)
+	FMOVQ 512(R5), F11
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4faa106b // fmla v11.4s, v3.4s, v10.s[1]
+	FMOVQ F11, 512(R5)
+	FMOVQ 1024(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8a188b // fmla v11.4s, v4.4s, v10.s[2]
+	FMOVQ F11, 1024(R5)
+	FMOVQ 1536(R5), F11
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4faa18ab // fmla v11.4s, v5.4s, v10.s[3]
+	FMOVQ F11, 1536(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT int8PartRows
+	JMP int8PartRowsDone
+
+int8PartRows2:
+	CMP $2, R2
+	BLT int8PartRows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	PCALIGN $32
+
+int8PartRows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVS (R10), F3
+	FMOVS (R11), F4
+	FMOVS (R12), F5
+	FMOVS (R13), F6
+	FMOVD (R7), F7
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a4e0 // sxtl v0.8h, v7.8b
+	WORD $0x0f08a468 // sxtl v8.8h, v3.8b
+	WORD $0x0f402101 // smlal v1.4s, v8.4h, v0.h[0]
+	WORD $0x0f402902 // smlal v2.4s, v8.4h, v0.h[4]
+	WORD $0x0f08a488 // sxtl v8.8h, v4.8b
+	WORD $0x0f502101 // smlal v1.4s, v8.4h, v0.h[1]
+	WORD $0x0f502902 // smlal v2.4s, v8.4h, v0.h[5]
+	WORD $0x0f08a4a8 // sxtl v8.8h, v5.8b
+	WORD $0x0f602101 // smlal v1.4s, v8.4h, v0.h[2]
+	WORD $0x0f602902 // smlal v2.4s, v8.4h, v0.h[6]
+	WORD $0x0f08a4c8 // sxtl v8.8h, v6.8b
+	WORD $0x0f702101 // smlal v1.4s, v8.4h, v0.h[3]
+	WORD $0x0f702902 // smlal v2.4s, v8.4h, v0.h[7]
+	SUBS $1, R9
+	BNE int8PartRows2Keys
+	FMOVD (R4), F7
+	FMOVQ (R5), F8
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f871028 // fmla v8.4s, v1.4s, v7.s[0]
+	FMOVQ F8, (R5)
+	FMOVQ 512(R5), F8
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4fa71048 // fmla v8.4s, v2.4s, v7.s[1]
+	FMOVQ F8, 512(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT int8PartRows
+	JMP int8PartRowsDone
+
+int8PartRows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	PCALIGN $32
+
+int8PartRows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVS (R10), F2
+	FMOVS (R11), F3
+	FMOVS (R12), F4
+	FMOVS (R13), F5
+	FMOVS (R7), F6
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a4c0 // sxtl v0.8h, v6.8b
+	WORD $0x0f08a447 // sxtl v7.8h, v2.8b
+	WORD $0x0f4020e1 // smlal v1.4s, v7.4h, v0.h[0]
+	WORD $0x0f08a467 // sxtl v7.8h, v3.8b
+	WORD $0x0f5020e1 // smlal v1.4s, v7.4h, v0.h[1]
+	WORD $0x0f08a487 // sxtl v7.8h, v4.8b
+	WORD $0x0f6020e1 // smlal v1.4s, v7.4h, v0.h[2]
+	WORD $0x0f08a4a7 // sxtl v7.8h, v5.8b
+	WORD $0x0f7020e1 // smlal v1.4s, v7.4h, v0.h[3]
+	SUBS $1, R9
+	BNE int8PartRows1Keys
+	FMOVS (R4), F6
+	FMOVQ (R5), F7
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f861027 // fmla v7.4s, v1.4s, v6.s[0]
+	FMOVQ F7, (R5)
+
+int8PartRowsDone:
+	ADD $4, R20
+	ADD $16, R23
+	SUB $4, R24
+	CMP $0, R24
+	BGT int8Part
+
+int8Passed:
+	JMP nextBlock
+
+BlockQ8_0:
+
+BlockQ8_0Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ8_0Half0Rows:
+
+BlockQ8_0Half0Rows4:
+	CMP $4, R2
+	BLT BlockQ8_0Half0Rows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+BlockQ8_0Half0Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE BlockQ8_0Half0Rows4Keys
+	FMOVQ (R4), F22
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	FMOVQ F24, 48(R5)
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	FMOVQ F24, 560(R5)
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	FMOVQ F24, 1072(R5)
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half0Rows
+	JMP BlockQ8_0Half0RowsDone
+
+BlockQ8_0Half0Rows2:
+	CMP $2, R2
+	BLT BlockQ8_0Half0Rows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+BlockQ8_0Half0Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE BlockQ8_0Half0Rows2Keys
+	FMOVD (R4), F13
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	FMOVQ F15, 48(R5)
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half0Rows
+	JMP BlockQ8_0Half0RowsDone
+
+BlockQ8_0Half0Rows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+BlockQ8_0Half0Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE BlockQ8_0Half0Rows1Keys
+	FMOVS (R4), F9
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	FMOVQ F11, 48(R5)
+
+BlockQ8_0Half0RowsDone:
+	ADD $16, R20
+	ADD $64, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ8_0Half1Rows:
+
+BlockQ8_0Half1Rows4:
+	CMP $4, R2
+	BLT BlockQ8_0Half1Rows2
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+BlockQ8_0Half1Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE BlockQ8_0Half1Rows4Keys
+	FMOVQ (R4), F22
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	FMOVQ F24, 48(R5)
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	FMOVQ F24, 560(R5)
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	FMOVQ F24, 1072(R5)
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half1Rows
+	JMP BlockQ8_0Half1RowsDone
+
+BlockQ8_0Half1Rows2:
+	CMP $2, R2
+	BLT BlockQ8_0Half1Rows1
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+BlockQ8_0Half1Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE BlockQ8_0Half1Rows2Keys
+	FMOVD (R4), F13
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	FMOVQ F15, 48(R5)
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ8_0Half1Rows
+	JMP BlockQ8_0Half1RowsDone
+
+BlockQ8_0Half1Rows1:
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+BlockQ8_0Half1Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE BlockQ8_0Half1Rows1Keys
+	FMOVS (R4), F9
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	FMOVQ F11, 48(R5)
+
+BlockQ8_0Half1RowsDone:
+	ADD $64, R23
+	ADD $18, R20
+	MOVD 80(R0), R14 // a.GroupCodes
+	ADD R14, R21
+	MOVD 88(R0), R14 // a.GroupScales
+	LSL $2, R14
+	ADD R14, R22
+	SUB $32, R24
+	CMP $0, R24
+	BGT BlockQ8_0Pass
+	JMP nextBlock
+
+BlockQ4_0:
+
+BlockQ4_0Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_0Half0Rows:
+
+BlockQ4_0Half0Rows4:
+	CMP $4, R2
+	BLT BlockQ4_0Half0Rows2
+	VMOVI $15, V25.B16
+	VMOVI $8, V26.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+BlockQ4_0Half0Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V25.B16, V18.B16, V18.B16
+	VSUB V26.B16, V18.B16, V18.B16
+	VAND V25.B16, V19.B16, V19.B16
+	VSUB V26.B16, V19.B16, V19.B16
+	VAND V25.B16, V20.B16, V20.B16
+	VSUB V26.B16, V20.B16, V20.B16
+	VAND V25.B16, V21.B16, V21.B16
+	VSUB V26.B16, V21.B16, V21.B16
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_0Half0Rows4Keys
+	FMOVQ (R4), F22
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	FMOVQ F24, 48(R5)
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	FMOVQ F24, 560(R5)
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	FMOVQ F24, 1072(R5)
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half0Rows
+	JMP BlockQ4_0Half0RowsDone
+
+BlockQ4_0Half0Rows2:
+	CMP $2, R2
+	BLT BlockQ4_0Half0Rows1
+	VMOVI $15, V16.B16
+	VMOVI $8, V17.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+BlockQ4_0Half0Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V16.B16, V9.B16, V9.B16
+	VSUB V17.B16, V9.B16, V9.B16
+	VAND V16.B16, V10.B16, V10.B16
+	VSUB V17.B16, V10.B16, V10.B16
+	VAND V16.B16, V11.B16, V11.B16
+	VSUB V17.B16, V11.B16, V11.B16
+	VAND V16.B16, V12.B16, V12.B16
+	VSUB V17.B16, V12.B16, V12.B16
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_0Half0Rows2Keys
+	FMOVD (R4), F13
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	FMOVQ F15, 48(R5)
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half0Rows
+	JMP BlockQ4_0Half0RowsDone
+
+BlockQ4_0Half0Rows1:
+	VMOVI $15, V12.B16
+	VMOVI $8, V13.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+BlockQ4_0Half0Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V12.B16, V5.B16, V5.B16
+	VSUB V13.B16, V5.B16, V5.B16
+	VAND V12.B16, V6.B16, V6.B16
+	VSUB V13.B16, V6.B16, V6.B16
+	VAND V12.B16, V7.B16, V7.B16
+	VSUB V13.B16, V7.B16, V7.B16
+	VAND V12.B16, V8.B16, V8.B16
+	VSUB V13.B16, V8.B16, V8.B16
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE BlockQ4_0Half0Rows1Keys
+	FMOVS (R4), F9
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	FMOVQ F11, 48(R5)
+
+BlockQ4_0Half0RowsDone:
+	ADD $64, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_0Half1Rows:
+
+BlockQ4_0Half1Rows4:
+	CMP $4, R2
+	BLT BlockQ4_0Half1Rows2
+	VMOVI $15, V25.B16
+	VMOVI $8, V26.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+BlockQ4_0Half1Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V18.B16, V18.B16
+	VSUB V26.B16, V18.B16, V18.B16
+	VUSHR $4, V19.B16, V19.B16
+	VSUB V26.B16, V19.B16, V19.B16
+	VUSHR $4, V20.B16, V20.B16
+	VSUB V26.B16, V20.B16, V20.B16
+	VUSHR $4, V21.B16, V21.B16
+	VSUB V26.B16, V21.B16, V21.B16
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_0Half1Rows4Keys
+	FMOVQ (R4), F22
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	FMOVQ F24, 48(R5)
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	FMOVQ F24, 560(R5)
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	FMOVQ F24, 1072(R5)
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half1Rows
+	JMP BlockQ4_0Half1RowsDone
+
+BlockQ4_0Half1Rows2:
+	CMP $2, R2
+	BLT BlockQ4_0Half1Rows1
+	VMOVI $15, V16.B16
+	VMOVI $8, V17.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+BlockQ4_0Half1Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V9.B16, V9.B16
+	VSUB V17.B16, V9.B16, V9.B16
+	VUSHR $4, V10.B16, V10.B16
+	VSUB V17.B16, V10.B16, V10.B16
+	VUSHR $4, V11.B16, V11.B16
+	VSUB V17.B16, V11.B16, V11.B16
+	VUSHR $4, V12.B16, V12.B16
+	VSUB V17.B16, V12.B16, V12.B16
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_0Half1Rows2Keys
+	FMOVD (R4), F13
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	FMOVQ F15, 48(R5)
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_0Half1Rows
+	JMP BlockQ4_0Half1RowsDone
+
+BlockQ4_0Half1Rows1:
+	VMOVI $15, V12.B16
+	VMOVI $8, V13.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+BlockQ4_0Half1Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V5.B16, V5.B16
+	VSUB V13.B16, V5.B16, V5.B16
+	VUSHR $4, V6.B16, V6.B16
+	VSUB V13.B16, V6.B16, V6.B16
+	VUSHR $4, V7.B16, V7.B16
+	VSUB V13.B16, V7.B16, V7.B16
+	VUSHR $4, V8.B16, V8.B16
+	VSUB V13.B16, V8.B16, V8.B16
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE BlockQ4_0Half1Rows1Keys
+	FMOVS (R4), F9
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	FMOVQ F11, 48(R5)
+
+BlockQ4_0Half1RowsDone:
+	ADD $64, R23
+	ADD $18, R20
+	MOVD 80(R0), R14 // a.GroupCodes
+	ADD R14, R21
+	MOVD 88(R0), R14 // a.GroupScales
+	LSL $2, R14
+	ADD R14, R22
+	SUB $32, R24
+	CMP $0, R24
+	BGT BlockQ4_0Pass
+	JMP nextBlock
+
+BlockQ4_1:
+
+BlockQ4_1Pass:
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_1Half0Rows:
+
+BlockQ4_1Half0Rows4:
+	CMP $4, R2
+	BLT BlockQ4_1Half0Rows2
+	VMOVI $15, V25.B16
+	VMOVI $8, V26.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+BlockQ4_1Half0Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V25.B16, V18.B16, V18.B16
+	VAND V25.B16, V19.B16, V19.B16
+	VAND V25.B16, V20.B16, V20.B16
+	VAND V25.B16, V21.B16, V21.B16
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_1Half0Rows4Keys
+	FMOVQ (R4), F22
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVQ (R17), F20
+	VDUP V20.S[0], V19.S4
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 48(R5)
+	VDUP V20.S[1], V19.S4
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 560(R5)
+	VDUP V20.S[2], V19.S4
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1072(R5)
+	VDUP V20.S[3], V19.S4
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half0Rows
+	JMP BlockQ4_1Half0RowsDone
+
+BlockQ4_1Half0Rows2:
+	CMP $2, R2
+	BLT BlockQ4_1Half0Rows1
+	VMOVI $15, V16.B16
+	VMOVI $8, V17.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+BlockQ4_1Half0Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V16.B16, V9.B16, V9.B16
+	VAND V16.B16, V10.B16, V10.B16
+	VAND V16.B16, V11.B16, V11.B16
+	VAND V16.B16, V12.B16, V12.B16
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_1Half0Rows2Keys
+	FMOVD (R4), F13
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVD (R17), F11
+	VDUP V11.S[0], V10.S4
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 48(R5)
+	VDUP V11.S[1], V10.S4
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half0Rows
+	JMP BlockQ4_1Half0RowsDone
+
+BlockQ4_1Half0Rows1:
+	VMOVI $15, V12.B16
+	VMOVI $8, V13.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+BlockQ4_1Half0Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1024(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VAND V12.B16, V5.B16, V5.B16
+	VAND V12.B16, V6.B16, V6.B16
+	VAND V12.B16, V7.B16, V7.B16
+	VAND V12.B16, V8.B16, V8.B16
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE BlockQ4_1Half0Rows1Keys
+	FMOVS (R4), F9
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V6.S4
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	WORD $0x4e26d54a // fadd v10.4s, v10.4s, v6.4s
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	WORD $0x4e26d54a // fadd v10.4s, v10.4s, v6.4s
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, 48(R5)
+
+BlockQ4_1Half0RowsDone:
+	ADD $64, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD R21, R3
+	MOVD R22, R4
+	MOVD R23, R5
+
+BlockQ4_1Half1Rows:
+
+BlockQ4_1Half1Rows4:
+	CMP $4, R2
+	BLT BlockQ4_1Half1Rows2
+	VMOVI $15, V25.B16
+	VMOVI $8, V26.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	PCALIGN $32
+
+BlockQ4_1Half1Rows4Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F18
+	FMOVQ (R11), F19
+	FMOVQ (R12), F20
+	FMOVQ (R13), F21
+	FMOVQ (R7), F22
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V18.B16, V18.B16
+	VUSHR $4, V19.B16, V19.B16
+	VUSHR $4, V20.B16, V20.B16
+	VUSHR $4, V21.B16, V21.B16
+	WORD $0x0f08a6c0 // sxtl v0.8h, v22.8b
+	WORD $0x4f08a6c1 // sxtl2 v1.8h, v22.16b
+	WORD $0x0f08a657 // sxtl v23.8h, v18.8b
+	WORD $0x4f08a658 // sxtl2 v24.8h, v18.16b
+	WORD $0x0f4022e2 // smlal v2.4s, v23.4h, v0.h[0]
+	WORD $0x4f4022e3 // smlal2 v3.4s, v23.8h, v0.h[0]
+	WORD $0x0f402304 // smlal v4.4s, v24.4h, v0.h[0]
+	WORD $0x4f402305 // smlal2 v5.4s, v24.8h, v0.h[0]
+	WORD $0x0f402ae6 // smlal v6.4s, v23.4h, v0.h[4]
+	WORD $0x4f402ae7 // smlal2 v7.4s, v23.8h, v0.h[4]
+	WORD $0x0f402b08 // smlal v8.4s, v24.4h, v0.h[4]
+	WORD $0x4f402b09 // smlal2 v9.4s, v24.8h, v0.h[4]
+	WORD $0x0f4122ea // smlal v10.4s, v23.4h, v1.h[0]
+	WORD $0x4f4122eb // smlal2 v11.4s, v23.8h, v1.h[0]
+	WORD $0x0f41230c // smlal v12.4s, v24.4h, v1.h[0]
+	WORD $0x4f41230d // smlal2 v13.4s, v24.8h, v1.h[0]
+	WORD $0x0f412aee // smlal v14.4s, v23.4h, v1.h[4]
+	WORD $0x4f412aef // smlal2 v15.4s, v23.8h, v1.h[4]
+	WORD $0x0f412b10 // smlal v16.4s, v24.4h, v1.h[4]
+	WORD $0x4f412b11 // smlal2 v17.4s, v24.8h, v1.h[4]
+	WORD $0x0f08a677 // sxtl v23.8h, v19.8b
+	WORD $0x4f08a678 // sxtl2 v24.8h, v19.16b
+	WORD $0x0f5022e2 // smlal v2.4s, v23.4h, v0.h[1]
+	WORD $0x4f5022e3 // smlal2 v3.4s, v23.8h, v0.h[1]
+	WORD $0x0f502304 // smlal v4.4s, v24.4h, v0.h[1]
+	WORD $0x4f502305 // smlal2 v5.4s, v24.8h, v0.h[1]
+	WORD $0x0f502ae6 // smlal v6.4s, v23.4h, v0.h[5]
+	WORD $0x4f502ae7 // smlal2 v7.4s, v23.8h, v0.h[5]
+	WORD $0x0f502b08 // smlal v8.4s, v24.4h, v0.h[5]
+	WORD $0x4f502b09 // smlal2 v9.4s, v24.8h, v0.h[5]
+	WORD $0x0f5122ea // smlal v10.4s, v23.4h, v1.h[1]
+	WORD $0x4f5122eb // smlal2 v11.4s, v23.8h, v1.h[1]
+	WORD $0x0f51230c // smlal v12.4s, v24.4h, v1.h[1]
+	WORD $0x4f51230d // smlal2 v13.4s, v24.8h, v1.h[1]
+	WORD $0x0f512aee // smlal v14.4s, v23.4h, v1.h[5]
+	WORD $0x4f512aef // smlal2 v15.4s, v23.8h, v1.h[5]
+	WORD $0x0f512b10 // smlal v16.4s, v24.4h, v1.h[5]
+	WORD $0x4f512b11 // smlal2 v17.4s, v24.8h, v1.h[5]
+	WORD $0x0f08a697 // sxtl v23.8h, v20.8b
+	WORD $0x4f08a698 // sxtl2 v24.8h, v20.16b
+	WORD $0x0f6022e2 // smlal v2.4s, v23.4h, v0.h[2]
+	WORD $0x4f6022e3 // smlal2 v3.4s, v23.8h, v0.h[2]
+	WORD $0x0f602304 // smlal v4.4s, v24.4h, v0.h[2]
+	WORD $0x4f602305 // smlal2 v5.4s, v24.8h, v0.h[2]
+	WORD $0x0f602ae6 // smlal v6.4s, v23.4h, v0.h[6]
+	WORD $0x4f602ae7 // smlal2 v7.4s, v23.8h, v0.h[6]
+	WORD $0x0f602b08 // smlal v8.4s, v24.4h, v0.h[6]
+	WORD $0x4f602b09 // smlal2 v9.4s, v24.8h, v0.h[6]
+	WORD $0x0f6122ea // smlal v10.4s, v23.4h, v1.h[2]
+	WORD $0x4f6122eb // smlal2 v11.4s, v23.8h, v1.h[2]
+	WORD $0x0f61230c // smlal v12.4s, v24.4h, v1.h[2]
+	WORD $0x4f61230d // smlal2 v13.4s, v24.8h, v1.h[2]
+	WORD $0x0f612aee // smlal v14.4s, v23.4h, v1.h[6]
+	WORD $0x4f612aef // smlal2 v15.4s, v23.8h, v1.h[6]
+	WORD $0x0f612b10 // smlal v16.4s, v24.4h, v1.h[6]
+	WORD $0x4f612b11 // smlal2 v17.4s, v24.8h, v1.h[6]
+	WORD $0x0f08a6b7 // sxtl v23.8h, v21.8b
+	WORD $0x4f08a6b8 // sxtl2 v24.8h, v21.16b
+	WORD $0x0f7022e2 // smlal v2.4s, v23.4h, v0.h[3]
+	WORD $0x4f7022e3 // smlal2 v3.4s, v23.8h, v0.h[3]
+	WORD $0x0f702304 // smlal v4.4s, v24.4h, v0.h[3]
+	WORD $0x4f702305 // smlal2 v5.4s, v24.8h, v0.h[3]
+	WORD $0x0f702ae6 // smlal v6.4s, v23.4h, v0.h[7]
+	WORD $0x4f702ae7 // smlal2 v7.4s, v23.8h, v0.h[7]
+	WORD $0x0f702b08 // smlal v8.4s, v24.4h, v0.h[7]
+	WORD $0x4f702b09 // smlal2 v9.4s, v24.8h, v0.h[7]
+	WORD $0x0f7122ea // smlal v10.4s, v23.4h, v1.h[3]
+	WORD $0x4f7122eb // smlal2 v11.4s, v23.8h, v1.h[3]
+	WORD $0x0f71230c // smlal v12.4s, v24.4h, v1.h[3]
+	WORD $0x4f71230d // smlal2 v13.4s, v24.8h, v1.h[3]
+	WORD $0x0f712aee // smlal v14.4s, v23.4h, v1.h[7]
+	WORD $0x4f712aef // smlal2 v15.4s, v23.8h, v1.h[7]
+	WORD $0x0f712b10 // smlal v16.4s, v24.4h, v1.h[7]
+	WORD $0x4f712b11 // smlal2 v17.4s, v24.8h, v1.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_1Half1Rows4Keys
+	FMOVQ (R4), F22
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVQ (R17), F20
+	VDUP V20.S[0], V19.S4
+	FMOVQ (R5), F23
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f961057 // fmla v23.4s, v2.4s, v22.s[0]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, (R5)
+	FMOVQ 16(R5), F24
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f961078 // fmla v24.4s, v3.4s, v22.s[0]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 16(R5)
+	FMOVQ 32(R5), F23
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f961097 // fmla v23.4s, v4.4s, v22.s[0]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 32(R5)
+	FMOVQ 48(R5), F24
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9610b8 // fmla v24.4s, v5.4s, v22.s[0]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 48(R5)
+	VDUP V20.S[1], V19.S4
+	FMOVQ 512(R5), F23
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fb610d7 // fmla v23.4s, v6.4s, v22.s[1]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 512(R5)
+	FMOVQ 528(R5), F24
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fb610f8 // fmla v24.4s, v7.4s, v22.s[1]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 528(R5)
+	FMOVQ 544(R5), F23
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fb61117 // fmla v23.4s, v8.4s, v22.s[1]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 544(R5)
+	FMOVQ 560(R5), F24
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4fb61138 // fmla v24.4s, v9.4s, v22.s[1]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 560(R5)
+	VDUP V20.S[2], V19.S4
+	FMOVQ 1024(R5), F23
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f961957 // fmla v23.4s, v10.4s, v22.s[2]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1024(R5)
+	FMOVQ 1040(R5), F24
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4f961978 // fmla v24.4s, v11.4s, v22.s[2]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1040(R5)
+	FMOVQ 1056(R5), F23
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4f961997 // fmla v23.4s, v12.4s, v22.s[2]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1056(R5)
+	FMOVQ 1072(R5), F24
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4f9619b8 // fmla v24.4s, v13.4s, v22.s[2]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1072(R5)
+	VDUP V20.S[3], V19.S4
+	FMOVQ 1536(R5), F23
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4fb619d7 // fmla v23.4s, v14.4s, v22.s[3]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1536(R5)
+	FMOVQ 1552(R5), F24
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4fb619f8 // fmla v24.4s, v15.4s, v22.s[3]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1552(R5)
+	FMOVQ 1568(R5), F23
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4fb61a17 // fmla v23.4s, v16.4s, v22.s[3]
+	WORD $0x4e33d6f7 // fadd v23.4s, v23.4s, v19.4s
+	FMOVQ F23, 1568(R5)
+	FMOVQ 1584(R5), F24
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4fb61a38 // fmla v24.4s, v17.4s, v22.s[3]
+	WORD $0x4e33d718 // fadd v24.4s, v24.4s, v19.4s
+	FMOVQ F24, 1584(R5)
+	ADD $16, R3
+	ADD $16, R4
+	ADD $2048, R5
+	SUB $4, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half1Rows
+	JMP BlockQ4_1Half1RowsDone
+
+BlockQ4_1Half1Rows2:
+	CMP $2, R2
+	BLT BlockQ4_1Half1Rows1
+	VMOVI $15, V16.B16
+	VMOVI $8, V17.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+BlockQ4_1Half1Rows2Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F9
+	FMOVQ (R11), F10
+	FMOVQ (R12), F11
+	FMOVQ (R13), F12
+	FMOVD (R7), F13
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V9.B16, V9.B16
+	VUSHR $4, V10.B16, V10.B16
+	VUSHR $4, V11.B16, V11.B16
+	VUSHR $4, V12.B16, V12.B16
+	WORD $0x0f08a5a0 // sxtl v0.8h, v13.8b
+	WORD $0x0f08a52e // sxtl v14.8h, v9.8b
+	WORD $0x4f08a52f // sxtl2 v15.8h, v9.16b
+	WORD $0x0f4021c1 // smlal v1.4s, v14.4h, v0.h[0]
+	WORD $0x4f4021c2 // smlal2 v2.4s, v14.8h, v0.h[0]
+	WORD $0x0f4021e3 // smlal v3.4s, v15.4h, v0.h[0]
+	WORD $0x4f4021e4 // smlal2 v4.4s, v15.8h, v0.h[0]
+	WORD $0x0f4029c5 // smlal v5.4s, v14.4h, v0.h[4]
+	WORD $0x4f4029c6 // smlal2 v6.4s, v14.8h, v0.h[4]
+	WORD $0x0f4029e7 // smlal v7.4s, v15.4h, v0.h[4]
+	WORD $0x4f4029e8 // smlal2 v8.4s, v15.8h, v0.h[4]
+	WORD $0x0f08a54e // sxtl v14.8h, v10.8b
+	WORD $0x4f08a54f // sxtl2 v15.8h, v10.16b
+	WORD $0x0f5021c1 // smlal v1.4s, v14.4h, v0.h[1]
+	WORD $0x4f5021c2 // smlal2 v2.4s, v14.8h, v0.h[1]
+	WORD $0x0f5021e3 // smlal v3.4s, v15.4h, v0.h[1]
+	WORD $0x4f5021e4 // smlal2 v4.4s, v15.8h, v0.h[1]
+	WORD $0x0f5029c5 // smlal v5.4s, v14.4h, v0.h[5]
+	WORD $0x4f5029c6 // smlal2 v6.4s, v14.8h, v0.h[5]
+	WORD $0x0f5029e7 // smlal v7.4s, v15.4h, v0.h[5]
+	WORD $0x4f5029e8 // smlal2 v8.4s, v15.8h, v0.h[5]
+	WORD $0x0f08a56e // sxtl v14.8h, v11.8b
+	WORD $0x4f08a56f // sxtl2 v15.8h, v11.16b
+	WORD $0x0f6021c1 // smlal v1.4s, v14.4h, v0.h[2]
+	WORD $0x4f6021c2 // smlal2 v2.4s, v14.8h, v0.h[2]
+	WORD $0x0f6021e3 // smlal v3.4s, v15.4h, v0.h[2]
+	WORD $0x4f6021e4 // smlal2 v4.4s, v15.8h, v0.h[2]
+	WORD $0x0f6029c5 // smlal v5.4s, v14.4h, v0.h[6]
+	WORD $0x4f6029c6 // smlal2 v6.4s, v14.8h, v0.h[6]
+	WORD $0x0f6029e7 // smlal v7.4s, v15.4h, v0.h[6]
+	WORD $0x4f6029e8 // smlal2 v8.4s, v15.8h, v0.h[6]
+	WORD $0x0f08a58e // sxtl v14.8h, v12.8b
+	WORD $0x4f08a58f // sxtl2 v15.8h, v12.16b
+	WORD $0x0f7021c1 // smlal v1.4s, v14.4h, v0.h[3]
+	WORD $0x4f7021c2 // smlal2 v2.4s, v14.8h, v0.h[3]
+	WORD $0x0f7021e3 // smlal v3.4s, v15.4h, v0.h[3]
+	WORD $0x4f7021e4 // smlal2 v4.4s, v15.8h, v0.h[3]
+	WORD $0x0f7029c5 // smlal v5.4s, v14.4h, v0.h[7]
+	WORD $0x4f7029c6 // smlal2 v6.4s, v14.8h, v0.h[7]
+	WORD $0x0f7029e7 // smlal v7.4s, v15.4h, v0.h[7]
+	WORD $0x4f7029e8 // smlal2 v8.4s, v15.8h, v0.h[7]
+	SUBS $1, R9
+	BNE BlockQ4_1Half1Rows2Keys
+	FMOVD (R4), F13
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVD (R17), F11
+	VDUP V11.S[0], V10.S4
+	FMOVQ (R5), F14
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f8d102e // fmla v14.4s, v1.4s, v13.s[0]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, (R5)
+	FMOVQ 16(R5), F15
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8d104f // fmla v15.4s, v2.4s, v13.s[0]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 16(R5)
+	FMOVQ 32(R5), F14
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8d106e // fmla v14.4s, v3.4s, v13.s[0]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, 32(R5)
+	FMOVQ 48(R5), F15
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8d108f // fmla v15.4s, v4.4s, v13.s[0]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 48(R5)
+	VDUP V11.S[1], V10.S4
+	FMOVQ 512(R5), F14
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4fad10ae // fmla v14.4s, v5.4s, v13.s[1]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, 512(R5)
+	FMOVQ 528(R5), F15
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4fad10cf // fmla v15.4s, v6.4s, v13.s[1]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 528(R5)
+	FMOVQ 544(R5), F14
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4fad10ee // fmla v14.4s, v7.4s, v13.s[1]
+	WORD $0x4e2ad5ce // fadd v14.4s, v14.4s, v10.4s
+	FMOVQ F14, 544(R5)
+	FMOVQ 560(R5), F15
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4fad110f // fmla v15.4s, v8.4s, v13.s[1]
+	WORD $0x4e2ad5ef // fadd v15.4s, v15.4s, v10.4s
+	FMOVQ F15, 560(R5)
+	ADD $8, R3
+	ADD $8, R4
+	ADD $1024, R5
+	SUB $2, R2
+	CMP $0, R2
+	BGT BlockQ4_1Half1Rows
+	JMP BlockQ4_1Half1RowsDone
+
+BlockQ4_1Half1Rows1:
+	VMOVI $15, V12.B16
+	VMOVI $8, V13.B16
+	AND $48, R24, R8
+	LSR $1, R8
+	ADD R19, R8
+	MOVD R19, R6
+	MOVD R3, R7
+	MOVD R26, R9
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+BlockQ4_1Half1Rows1Keys:
+	LDP (R6), (R10, R11)
+	LDP 16(R6), (R12, R13)
+	MOVD 1032(R8), R14
+	ADD R20, R10
+	ADD R20, R11
+	ADD R20, R12
+	ADD R20, R13
+	ADD R20, R14
+	FMOVQ (R10), F5
+	FMOVQ (R11), F6
+	FMOVQ (R12), F7
+	FMOVQ (R13), F8
+	FMOVS (R7), F9
+	PRFM (R14), PLDL2KEEP
+	ADD $32, R6
+	ADD $32, R8
+	ADD R1, R7
+	VUSHR $4, V5.B16, V5.B16
+	VUSHR $4, V6.B16, V6.B16
+	VUSHR $4, V7.B16, V7.B16
+	VUSHR $4, V8.B16, V8.B16
+	WORD $0x0f08a520 // sxtl v0.8h, v9.8b
+	WORD $0x0f08a4aa // sxtl v10.8h, v5.8b
+	WORD $0x4f08a4ab // sxtl2 v11.8h, v5.16b
+	WORD $0x0f402141 // smlal v1.4s, v10.4h, v0.h[0]
+	WORD $0x4f402142 // smlal2 v2.4s, v10.8h, v0.h[0]
+	WORD $0x0f402163 // smlal v3.4s, v11.4h, v0.h[0]
+	WORD $0x4f402164 // smlal2 v4.4s, v11.8h, v0.h[0]
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4cb // sxtl2 v11.8h, v6.16b
+	WORD $0x0f502141 // smlal v1.4s, v10.4h, v0.h[1]
+	WORD $0x4f502142 // smlal2 v2.4s, v10.8h, v0.h[1]
+	WORD $0x0f502163 // smlal v3.4s, v11.4h, v0.h[1]
+	WORD $0x4f502164 // smlal2 v4.4s, v11.8h, v0.h[1]
+	WORD $0x0f08a4ea // sxtl v10.8h, v7.8b
+	WORD $0x4f08a4eb // sxtl2 v11.8h, v7.16b
+	WORD $0x0f602141 // smlal v1.4s, v10.4h, v0.h[2]
+	WORD $0x4f602142 // smlal2 v2.4s, v10.8h, v0.h[2]
+	WORD $0x0f602163 // smlal v3.4s, v11.4h, v0.h[2]
+	WORD $0x4f602164 // smlal2 v4.4s, v11.8h, v0.h[2]
+	WORD $0x0f08a50a // sxtl v10.8h, v8.8b
+	WORD $0x4f08a50b // sxtl2 v11.8h, v8.16b
+	WORD $0x0f702141 // smlal v1.4s, v10.4h, v0.h[3]
+	WORD $0x4f702142 // smlal2 v2.4s, v10.8h, v0.h[3]
+	WORD $0x0f702163 // smlal v3.4s, v11.4h, v0.h[3]
+	WORD $0x4f702164 // smlal2 v4.4s, v11.8h, v0.h[3]
+	SUBS $1, R9
+	BNE BlockQ4_1Half1Rows1Keys
+	FMOVS (R4), F9
+	MOVD 56(R0), R14 // a.Mins
+	MOVD 48(R0), R17
+	SUB R17, R14
+	ADD R4, R14, R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V6.S4
+	FMOVQ (R5), F10
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89102a // fmla v10.4s, v1.4s, v9.s[0]
+	WORD $0x4e26d54a // fadd v10.4s, v10.4s, v6.4s
+	FMOVQ F10, (R5)
+	FMOVQ 16(R5), F11
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89104b // fmla v11.4s, v2.4s, v9.s[0]
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, 16(R5)
+	FMOVQ 32(R5), F10
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f89106a // fmla v10.4s, v3.4s, v9.s[0]
+	WORD $0x4e26d54a // fadd v10.4s, v10.4s, v6.4s
+	FMOVQ F10, 32(R5)
+	FMOVQ 48(R5), F11
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f89108b // fmla v11.4s, v4.4s, v9.s[0]
+	WORD $0x4e26d56b // fadd v11.4s, v11.4s, v6.4s
+	FMOVQ F11, 48(R5)
+
+BlockQ4_1Half1RowsDone:
+	ADD $64, R23
+	ADD $20, R20
+	MOVD 80(R0), R14 // a.GroupCodes
+	ADD R14, R21
+	MOVD 88(R0), R14 // a.GroupScales
+	LSL $2, R14
+	ADD R14, R22
+	SUB $32, R24
+	CMP $0, R24
+	BGT BlockQ4_1Pass
+
+nextBlock:
+	ADD $256, R19
+	MOVD R1, R14
+	LSL $3, R14
+	MOVD 72(R15), R9
+	ADD R14, R9
+	MOVD R9, 72(R15)
+	MOVD 80(R15), R9
+	ADD R1, R9
+	MOVD R9, 80(R15)
+	SUB $32, R25
+	CMP $0, R25
+	BGT block
+	ADD $128, R15, R23
+	MOVD 72(R0), R2 // a.Rows
+	MOVD 120(R0), R21 // a.OStride
+	LSL $2, R21
+	MOVD 24(R15), R14
+	MOVD 104(R0), R20 // a.To
+	CBZ R20, output
+	ADD R14, R20
+	PCALIGN $32
+
+toRow:
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE toDims
+	MOVD $128, R24
+
+toDims:
+	MOVD R23, R6
+	MOVD R20, R7
+	CMP $16, R24
+	BLT toFew
+	PCALIGN $32
+
+toFour:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	FMOVQ 16(R6), F0
+	FMOVQ F0, 16(R7)
+	FMOVQ 32(R6), F0
+	FMOVQ F0, 32(R7)
+	FMOVQ 48(R6), F0
+	FMOVQ F0, 48(R7)
+	ADD $64, R6
+	ADD $64, R7
+	SUB $16, R24
+	CMP $16, R24
+	BGE toFour
+
+toFew:
+	CMP $0, R24
+	BLE toDone
+	PCALIGN $32
+
+toOne:
+	FMOVQ (R6), F0
+	FMOVQ F0, (R7)
+	ADD $16, R6
+	ADD $16, R7
+	SUB $4, R24
+	CMP $0, R24
+	BGT toOne
+
+toDone:
+	ADD $512, R23
+	ADD R21, R20
+	SUBS $1, R2
+	BNE toRow
+	JMP updated
+
+output:
+	MOVD 112(R0), R20 // a.O
+	ADD R14, R20
+	MOVD R20, R22
+	MOVD R21, R8
+	MOVD 128(R0), R25 // a.Alpha
+	MOVD 136(R0), R14 // a.Mode
+	CMP $2, R14
+	BEQ ready
+	MOVD $ones<>(SB), R25
+	CMP $1, R14
+	BEQ ready
+	MOVD $zeroRow<>(SB), R22
+	MOVD $0, R8
+
+ready:
+	MOVD R23, R6
+	PCALIGN $32
+
+row:
+	FMOVS (R25), F2
+	VDUP V2.S[0], V2.S4
+	ADD $4, R25
+	MOVD 16(R15), R24
+	CMP $128, R24
+	BLE rowDims
+	MOVD $128, R24
+
+rowDims:
+	MOVD R23, R6
+	MOVD R20, R7
+	MOVD R22, R3
+	CMP $16, R24
+	BLT rowFew
+	PCALIGN $32
+
+rowFour:
+	FMOVQ (R3), F1
+	FMOVQ (R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R7)
+	FMOVQ 16(R3), F1
+	FMOVQ 16(R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 16(R7)
+	FMOVQ 32(R3), F1
+	FMOVQ 32(R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 32(R7)
+	FMOVQ 48(R3), F1
+	FMOVQ 48(R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 48(R7)
+	ADD $64, R6
+	ADD $64, R7
+	ADD $64, R3
+	SUB $16, R24
+	CMP $16, R24
+	BGE rowFour
+
+rowFew:
+	CMP $0, R24
+	BLE rowDone
+	PCALIGN $32
+
+rowOne:
+	FMOVQ (R3), F1
+	FMOVQ (R6), F0
+	WORD $0x6e22dc21 // fmul v1.4s, v1.4s, v2.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R7)
+	ADD $16, R6
+	ADD $16, R7
+	ADD $16, R3
+	SUB $4, R24
+	CMP $0, R24
+	BGT rowOne
+
+rowDone:
+	ADD $512, R23
+	ADD R21, R20
+	ADD R8, R22
+	SUBS $1, R2
+	BNE row
+
+updated:
+	MOVD 48(R15), R14
+	MOVD 8(R15), R9
+	ADD R14, R9
+	MOVD R9, 8(R15)
+	MOVD 56(R15), R14
+	MOVD 32(R15), R9
+	ADD R14, R9
+	MOVD R9, 32(R15)
+	MOVD 64(R15), R14
+	MOVD 40(R15), R9
+	ADD R14, R9
+	MOVD R9, 40(R15)
+	MOVD 24(R15), R14
+	ADD $512, R14
+	MOVD R14, 24(R15)
+	MOVD 16(R15), R14
+	SUB $128, R14
+	MOVD R14, 16(R15)
+	CMP $0, R14
+	BGT chunk
 	RET
 
 // func multiplyNEON(a *kernel.MultiplyArgs)

@@ -16,6 +16,7 @@ type form int
 const (
 	threeSame form = iota // Vm, Vn, Vd
 	byElement             // an element of Vm, Vn, Vd
+	byHalf                // an element of 16 bits of Vm, which is V0 to V15, Vn, Vd
 	widen                 // Vn, Vd, where the comment tells their arrangements
 	shiftS4               // shift right of 32-bit elements by 1..32: $shift, Vn, Vd
 )
@@ -46,6 +47,8 @@ var encodings = map[string]encoding{
 	"FMINP.S4":  {threeSame, 0x6ea0f400, "fminp" + sss},
 	"FMLA.S[0]": {byElement, 0x4f801000, "fmla %d.4s, %n.4s, %m.s[0]"},
 	"FMLA.S[1]": {byElement, 0x4fa01000, "fmla %d.4s, %n.4s, %m.s[1]"},
+	"FMLA.S[2]": {byElement, 0x4f801800, "fmla %d.4s, %n.4s, %m.s[2]"},
+	"FMLA.S[3]": {byElement, 0x4fa01800, "fmla %d.4s, %n.4s, %m.s[3]"},
 	"FMUL.S[0]": {byElement, 0x4f809000, "fmul %d.4s, %n.4s, %m.s[0]"},
 	"FMUL.S4":   {threeSame, 0x6e20dc00, "fmul" + sss},
 	"FSUB.S4":   {threeSame, 0x4ea0d400, "fsub" + sss},
@@ -72,7 +75,16 @@ var encodings = map[string]encoding{
 	"XTN.B8":    {widen, 0x0e212800, "xtn %d.8b, %n.8h"},
 	"XTN.H4":    {widen, 0x0e612800, "xtn %d.4h, %n.4s"},
 	"SXTL.H8":   {widen, 0x0f08a400, "sxtl %d.8h, %n.8b"},
+	"SXTL2.H8":  {widen, 0x4f08a400, "sxtl2 %d.8h, %n.16b"},
 	"SXTL.S4":   {widen, 0x0f10a400, "sxtl %d.4s, %n.4h"},
+}
+
+func init() {
+	for i := range uint32(8) {
+		place := i>>2<<11 | i>>1&1<<21 | i&1<<20
+		encodings[fmt.Sprintf("SMLAL.H[%d]", i)] = encoding{byHalf, 0x0f402000 | place, fmt.Sprintf("smlal %%d.4s, %%n.4h, %%m.h[%d]", i)}
+		encodings[fmt.Sprintf("SMLAL2.H[%d]", i)] = encoding{byHalf, 0x4f402000 | place, fmt.Sprintf("smlal2 %%d.4s, %%n.8h, %%m.h[%d]", i)}
+	}
 }
 
 // word returns an instruction as the assembler's WORD with Arm's syntax as a comment.
@@ -88,8 +100,11 @@ func (e encoding) word(operands []any) string {
 	w := e.bits
 	n, d := reg(operands[len(operands)-2]), reg(operands[len(operands)-1])
 	switch e.form {
-	case threeSame, byElement:
+	case threeSame, byElement, byHalf:
 		m = reg(operands[0])
+		if e.form == byHalf && m > 15 {
+			panic(fmt.Sprintf("asmgen: an element of 16 bits of V%d", m))
+		}
 		w |= m << 16
 	case shiftS4:
 		s = uint32(operands[0].(int))

@@ -79,6 +79,8 @@ func (e encoding) operands(r *rand.Rand) []any {
 		return []any{1 + r.IntN(32), reg(), reg()}
 	case widen:
 		return []any{reg(), reg()}
+	case byHalf:
+		return []any{Vec(fmt.Sprint("V", r.IntN(16))), reg(), reg()}
 	}
 	return []any{reg(), reg(), reg()}
 }

@@ -66,7 +66,7 @@ var emitters = []emitter{
 	{field: "DecodeScores", emit: decodeScores},
 	{field: "DecodeAccumulate", emit: decodeAccumulate},
 	{field: "DecodeScoresInt8", emit: decodeScoresInt8, of: hasDot4},
-	{field: "DecodeAccumulateInt8", emit: decodeAccumulateInt8, of: hasBytePairs},
+	{field: "DecodeAccumulateInt8", emit: decodeAccumulateInt8, of: hasDot4},
 	{field: "Multiply", emit: multiply},
 	{field: "MultiplyFew", emit: multiplyFew, where: "ColStride is 1"},
 	{field: "Combine", emit: combine},

@@ -103,6 +103,9 @@ func hasBytePairs(arch *Arch) bool { return arch.Dot4 != nil || arch.DotHalves !
 
 // decodeAccumulateInt8 writes DecodeAccumulateInt8.
 func decodeAccumulateInt8(arch *Arch) *Func {
+	if arch.DotBytes != nil {
+		return addBytes(arch)
+	}
 	f := newFunc(arch, "decodeAccumulateInt8", reflect.TypeFor[kernel.DecodeAccumulateInt8Args](), decodeAccumulateInt8Formula)
 	a := &int8Adder{
 		Func: f, off: f.int("Off, next keys"), v: f.int("V, at the dims"), upper: f.int("V, at the next block"),
