@@ -52,7 +52,7 @@ var neondotSet = kernel.Set{
 	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8NEON),
 	MultiplyStrips:       multiplyStripsNEON,
 	DequantizeStrips:     dequantizeStripsNEON,
 	Float16:              float16NEON,
@@ -108,7 +108,7 @@ var neonSet = kernel.Set{
 	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
-	TransposeInt8:        transposeInt8Generic,
+	TransposeInt8:        transposeInt8With(transposeInt8NEON),
 	MultiplyStrips:       multiplyStripsNEON,
 	DequantizeStrips:     dequantizeStripsNEON,
 	Float16:              float16NEON,
@@ -286,6 +286,11 @@ func convertInt8NEON(a *kernel.ConvertInt8Args)
 //
 //go:noescape
 func packInt8NEON(a *kernel.PackInt8Args)
+
+// transposeInt8NEON is transposeInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func transposeInt8NEON(a *kernel.TransposeInt8Args)
 
 // multiplyStripsNEON is multiplyStripsGeneric.
 //

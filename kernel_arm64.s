@@ -86631,6 +86631,620 @@ next:
 	BGT block
 	RET
 
+// func transposeInt8NEON(a *kernel.TransposeInt8Args)
+//
+//	for d := range Dim, blocks b of 32 values {
+//		block b of row d of Dst = {
+//			integers d of the values at Src + Off[k], 0 behind Keys
+//			D, Sum, Whole, First, Second = 1, 1, -128 * the sum of the integers, 0, 0
+//		}
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Src, at the integers
+//	R20 Src, at the dims
+//	R21 Dst, at the dims
+//	R22 Dst, bytes from dim to dim
+//	R23 dims left
+//	R24 Dst, at the block
+//	R25 Off, of the block
+//	R26 values left
+//	R1 values left, from the square on
+//	R2 dims of a block before these
+//	R3 bytes to the next 16 dims
+//	R4 and from there on
+//	R5 Off, next values
+//	R6 Dst, next dim
+//	R7 D and Sum
+//	R8 a value
+//	R9 its copy
+//	R10 scratch
+//	R11 scratch
+//	R12 local memory
+//	all: V0..V15 values, dims; V16 scratch; V17..V18 sums; V19 4 bits; V20 8 in each byte; V21 a missing value
+TEXT ·transposeInt8NEON(SB), 0, $384-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD RSP, R12
+	ADD $16, R12
+	MOVD 64(R0), R22 // a.RowBytes
+	MOVD 8(R0), R25 // a.Off
+	MOVD 32(R0), R26 // a.Keys
+	MOVD 56(R0), R24 // a.Dst
+	MOVD (R0), R19 // a.Src
+	VMOVI $15, V19.B16
+	VMOVI $8, V20.B16
+	VMOVI $0, V21.B16
+	MOVD $4575657222473777152, R7
+	MOVD 16(R0), R10 // a.Elem
+	CMP $4, R10
+	BEQ BlockQ8_0
+	CMP $7, R10
+	BEQ BlockQ4_0
+	CMP $8, R10
+	BEQ BlockQ4_1
+
+int8:
+	ADD $0, R19
+	MOVD $16, R3
+	MOVD $16, R4
+	JMP begun
+
+BlockQ8_0:
+	ADD $2, R19
+	MOVD $16, R3
+	MOVD $18, R4
+	JMP begun
+
+BlockQ4_0:
+	ADD $2, R19
+	MOVD $0, R3
+	MOVD $18, R4
+	VMOVI $136, V21.B16
+	JMP begun
+
+BlockQ4_1:
+	ADD $4, R19
+	MOVD $0, R3
+	MOVD $20, R4
+
+begun:
+
+block:
+	MOVD R19, R20
+	MOVD R24, R21
+	MOVD $0, R2
+	MOVD 40(R0), R23 // a.Dim
+
+dims:
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	MOVD R25, R5
+	MOVD R26, R1
+	MOVD R21, R6
+
+square:
+	CMP $16, R23
+	BLT tails
+	CMP $16, R1
+	BLT some
+	MOVD (R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F0
+	MOVD 8(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F1
+	MOVD 16(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F2
+	MOVD 24(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F3
+	MOVD 32(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F4
+	MOVD 40(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F5
+	MOVD 48(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F6
+	MOVD 56(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F7
+	MOVD 64(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F8
+	MOVD 72(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F9
+	MOVD 80(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F10
+	MOVD 88(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F11
+	MOVD 96(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F12
+	MOVD 104(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F13
+	MOVD 112(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F14
+	MOVD 120(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F15
+	JMP loaded
+
+some:
+	VMOV V21.B16, V0.B16
+	VMOV V21.B16, V1.B16
+	VMOV V21.B16, V2.B16
+	VMOV V21.B16, V3.B16
+	VMOV V21.B16, V4.B16
+	VMOV V21.B16, V5.B16
+	VMOV V21.B16, V6.B16
+	VMOV V21.B16, V7.B16
+	VMOV V21.B16, V8.B16
+	VMOV V21.B16, V9.B16
+	VMOV V21.B16, V10.B16
+	VMOV V21.B16, V11.B16
+	VMOV V21.B16, V12.B16
+	VMOV V21.B16, V13.B16
+	VMOV V21.B16, V14.B16
+	VMOV V21.B16, V15.B16
+	CMP $0, R1
+	BLE loaded
+	MOVD (R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F0
+	CMP $1, R1
+	BLE loaded
+	MOVD 8(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F1
+	CMP $2, R1
+	BLE loaded
+	MOVD 16(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F2
+	CMP $3, R1
+	BLE loaded
+	MOVD 24(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F3
+	CMP $4, R1
+	BLE loaded
+	MOVD 32(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F4
+	CMP $5, R1
+	BLE loaded
+	MOVD 40(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F5
+	CMP $6, R1
+	BLE loaded
+	MOVD 48(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F6
+	CMP $7, R1
+	BLE loaded
+	MOVD 56(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F7
+	CMP $8, R1
+	BLE loaded
+	MOVD 64(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F8
+	CMP $9, R1
+	BLE loaded
+	MOVD 72(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F9
+	CMP $10, R1
+	BLE loaded
+	MOVD 80(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F10
+	CMP $11, R1
+	BLE loaded
+	MOVD 88(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F11
+	CMP $12, R1
+	BLE loaded
+	MOVD 96(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F12
+	CMP $13, R1
+	BLE loaded
+	MOVD 104(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F13
+	CMP $14, R1
+	BLE loaded
+	MOVD 112(R5), R11
+	ADD R20, R11
+	FMOVQ (R11), F14
+	JMP loaded
+
+tails:
+	FMOVQ F21, (R12)
+	FMOVQ F21, 16(R12)
+	FMOVQ F21, 32(R12)
+	FMOVQ F21, 48(R12)
+	FMOVQ F21, 64(R12)
+	FMOVQ F21, 80(R12)
+	FMOVQ F21, 96(R12)
+	FMOVQ F21, 112(R12)
+	FMOVQ F21, 128(R12)
+	FMOVQ F21, 144(R12)
+	FMOVQ F21, 160(R12)
+	FMOVQ F21, 176(R12)
+	FMOVQ F21, 192(R12)
+	FMOVQ F21, 208(R12)
+	FMOVQ F21, 224(R12)
+	FMOVQ F21, 240(R12)
+	MOVD R1, R10
+	CMP $0, R10
+	BLE copied
+	CMP $16, R10
+	BLE copies
+	MOVD $16, R10
+
+copies:
+	MOVD R5, R6
+	MOVD R12, R11
+	PCALIGN $32
+
+tail:
+	MOVD (R6), R8
+	ADD R20, R8
+	MOVD R11, R9
+	ADD $8, R6
+	TBZ $4, R23, tailWithout16
+	FMOVQ (R8), F16
+	FMOVQ F16, (R9)
+	ADD $16, R8
+	ADD $16, R9
+
+tailWithout16:
+	TBZ $3, R23, tailWithout8
+	MOVD (R8), R2
+	MOVD R2, (R9)
+	ADD $8, R8
+	ADD $8, R9
+
+tailWithout8:
+	TBZ $2, R23, tailWithout4
+	MOVWU (R8), R2
+	MOVW R2, (R9)
+	ADD $4, R8
+	ADD $4, R9
+
+tailWithout4:
+	TBZ $1, R23, tailWithout2
+	MOVHU (R8), R2
+	MOVH R2, (R9)
+	ADD $2, R8
+	ADD $2, R9
+
+tailWithout2:
+	TBZ $0, R23, tailWithout1
+	MOVBU (R8), R2
+	MOVB R2, (R9)
+	ADD $1, R8
+	ADD $1, R9
+
+tailWithout1:
+	ADD $16, R11
+	SUBS $1, R10
+	BNE tail
+
+copied:
+	FMOVQ (R12), F0
+	FMOVQ 16(R12), F1
+	FMOVQ 32(R12), F2
+	FMOVQ 48(R12), F3
+	FMOVQ 64(R12), F4
+	FMOVQ 80(R12), F5
+	FMOVQ 96(R12), F6
+	FMOVQ 112(R12), F7
+	FMOVQ 128(R12), F8
+	FMOVQ 144(R12), F9
+	FMOVQ 160(R12), F10
+	FMOVQ 176(R12), F11
+	FMOVQ 192(R12), F12
+	FMOVQ 208(R12), F13
+	FMOVQ 224(R12), F14
+	FMOVQ 240(R12), F15
+	SUB R25, R5, R6
+	LSR $3, R6
+	ADD R21, R6
+
+loaded:
+	MOVD 16(R0), R10 // a.Elem
+	CMP $7, R10
+	BEQ codes
+	CMP $8, R10
+	BNE integers
+
+codes:
+	CBNZ R2, upper
+	VAND V19.B16, V0.B16, V0.B16
+	VAND V19.B16, V1.B16, V1.B16
+	VAND V19.B16, V2.B16, V2.B16
+	VAND V19.B16, V3.B16, V3.B16
+	VAND V19.B16, V4.B16, V4.B16
+	VAND V19.B16, V5.B16, V5.B16
+	VAND V19.B16, V6.B16, V6.B16
+	VAND V19.B16, V7.B16, V7.B16
+	VAND V19.B16, V8.B16, V8.B16
+	VAND V19.B16, V9.B16, V9.B16
+	VAND V19.B16, V10.B16, V10.B16
+	VAND V19.B16, V11.B16, V11.B16
+	VAND V19.B16, V12.B16, V12.B16
+	VAND V19.B16, V13.B16, V13.B16
+	VAND V19.B16, V14.B16, V14.B16
+	VAND V19.B16, V15.B16, V15.B16
+	JMP lower
+
+upper:
+	VUSHR $4, V0.B16, V0.B16
+	VUSHR $4, V1.B16, V1.B16
+	VUSHR $4, V2.B16, V2.B16
+	VUSHR $4, V3.B16, V3.B16
+	VUSHR $4, V4.B16, V4.B16
+	VUSHR $4, V5.B16, V5.B16
+	VUSHR $4, V6.B16, V6.B16
+	VUSHR $4, V7.B16, V7.B16
+	VUSHR $4, V8.B16, V8.B16
+	VUSHR $4, V9.B16, V9.B16
+	VUSHR $4, V10.B16, V10.B16
+	VUSHR $4, V11.B16, V11.B16
+	VUSHR $4, V12.B16, V12.B16
+	VUSHR $4, V13.B16, V13.B16
+	VUSHR $4, V14.B16, V14.B16
+	VUSHR $4, V15.B16, V15.B16
+
+lower:
+	CMP $7, R10
+	BNE integers
+	VSUB V20.B16, V0.B16, V0.B16
+	VSUB V20.B16, V1.B16, V1.B16
+	VSUB V20.B16, V2.B16, V2.B16
+	VSUB V20.B16, V3.B16, V3.B16
+	VSUB V20.B16, V4.B16, V4.B16
+	VSUB V20.B16, V5.B16, V5.B16
+	VSUB V20.B16, V6.B16, V6.B16
+	VSUB V20.B16, V7.B16, V7.B16
+	VSUB V20.B16, V8.B16, V8.B16
+	VSUB V20.B16, V9.B16, V9.B16
+	VSUB V20.B16, V10.B16, V10.B16
+	VSUB V20.B16, V11.B16, V11.B16
+	VSUB V20.B16, V12.B16, V12.B16
+	VSUB V20.B16, V13.B16, V13.B16
+	VSUB V20.B16, V14.B16, V14.B16
+	VSUB V20.B16, V15.B16, V15.B16
+
+integers:
+	WORD $0x0e203231 // ssubw v17.8h, v17.8h, v0.8b
+	WORD $0x4e203252 // ssubw2 v18.8h, v18.8h, v0.16b
+	WORD $0x0e213231 // ssubw v17.8h, v17.8h, v1.8b
+	WORD $0x4e213252 // ssubw2 v18.8h, v18.8h, v1.16b
+	WORD $0x0e223231 // ssubw v17.8h, v17.8h, v2.8b
+	WORD $0x4e223252 // ssubw2 v18.8h, v18.8h, v2.16b
+	WORD $0x0e233231 // ssubw v17.8h, v17.8h, v3.8b
+	WORD $0x4e233252 // ssubw2 v18.8h, v18.8h, v3.16b
+	WORD $0x0e243231 // ssubw v17.8h, v17.8h, v4.8b
+	WORD $0x4e243252 // ssubw2 v18.8h, v18.8h, v4.16b
+	WORD $0x0e253231 // ssubw v17.8h, v17.8h, v5.8b
+	WORD $0x4e253252 // ssubw2 v18.8h, v18.8h, v5.16b
+	WORD $0x0e263231 // ssubw v17.8h, v17.8h, v6.8b
+	WORD $0x4e263252 // ssubw2 v18.8h, v18.8h, v6.16b
+	WORD $0x0e273231 // ssubw v17.8h, v17.8h, v7.8b
+	WORD $0x4e273252 // ssubw2 v18.8h, v18.8h, v7.16b
+	WORD $0x0e283231 // ssubw v17.8h, v17.8h, v8.8b
+	WORD $0x4e283252 // ssubw2 v18.8h, v18.8h, v8.16b
+	WORD $0x0e293231 // ssubw v17.8h, v17.8h, v9.8b
+	WORD $0x4e293252 // ssubw2 v18.8h, v18.8h, v9.16b
+	WORD $0x0e2a3231 // ssubw v17.8h, v17.8h, v10.8b
+	WORD $0x4e2a3252 // ssubw2 v18.8h, v18.8h, v10.16b
+	WORD $0x0e2b3231 // ssubw v17.8h, v17.8h, v11.8b
+	WORD $0x4e2b3252 // ssubw2 v18.8h, v18.8h, v11.16b
+	WORD $0x0e2c3231 // ssubw v17.8h, v17.8h, v12.8b
+	WORD $0x4e2c3252 // ssubw2 v18.8h, v18.8h, v12.16b
+	WORD $0x0e2d3231 // ssubw v17.8h, v17.8h, v13.8b
+	WORD $0x4e2d3252 // ssubw2 v18.8h, v18.8h, v13.16b
+	WORD $0x0e2e3231 // ssubw v17.8h, v17.8h, v14.8b
+	WORD $0x4e2e3252 // ssubw2 v18.8h, v18.8h, v14.16b
+	WORD $0x0e2f3231 // ssubw v17.8h, v17.8h, v15.8b
+	WORD $0x4e2f3252 // ssubw2 v18.8h, v18.8h, v15.16b
+	VZIP1 V8.B16, V0.B16, V16.B16
+	VZIP2 V8.B16, V0.B16, V8.B16
+	VZIP1 V9.B16, V1.B16, V0.B16
+	VZIP2 V9.B16, V1.B16, V9.B16
+	VZIP1 V10.B16, V2.B16, V1.B16
+	VZIP2 V10.B16, V2.B16, V10.B16
+	VZIP1 V11.B16, V3.B16, V2.B16
+	VZIP2 V11.B16, V3.B16, V11.B16
+	VZIP1 V12.B16, V4.B16, V3.B16
+	VZIP2 V12.B16, V4.B16, V12.B16
+	VZIP1 V13.B16, V5.B16, V4.B16
+	VZIP2 V13.B16, V5.B16, V13.B16
+	VZIP1 V14.B16, V6.B16, V5.B16
+	VZIP2 V14.B16, V6.B16, V14.B16
+	VZIP1 V15.B16, V7.B16, V6.B16
+	VZIP2 V15.B16, V7.B16, V15.B16
+	VZIP1 V3.B16, V16.B16, V7.B16
+	VZIP2 V3.B16, V16.B16, V3.B16
+	VZIP1 V12.B16, V8.B16, V16.B16
+	VZIP2 V12.B16, V8.B16, V12.B16
+	VZIP1 V4.B16, V0.B16, V8.B16
+	VZIP2 V4.B16, V0.B16, V4.B16
+	VZIP1 V13.B16, V9.B16, V0.B16
+	VZIP2 V13.B16, V9.B16, V13.B16
+	VZIP1 V5.B16, V1.B16, V9.B16
+	VZIP2 V5.B16, V1.B16, V5.B16
+	VZIP1 V14.B16, V10.B16, V1.B16
+	VZIP2 V14.B16, V10.B16, V14.B16
+	VZIP1 V6.B16, V2.B16, V10.B16
+	VZIP2 V6.B16, V2.B16, V6.B16
+	VZIP1 V15.B16, V11.B16, V2.B16
+	VZIP2 V15.B16, V11.B16, V15.B16
+	VZIP1 V9.B16, V7.B16, V11.B16
+	VZIP2 V9.B16, V7.B16, V9.B16
+	VZIP1 V5.B16, V3.B16, V7.B16
+	VZIP2 V5.B16, V3.B16, V5.B16
+	VZIP1 V1.B16, V16.B16, V3.B16
+	VZIP2 V1.B16, V16.B16, V1.B16
+	VZIP1 V14.B16, V12.B16, V16.B16
+	VZIP2 V14.B16, V12.B16, V14.B16
+	VZIP1 V10.B16, V8.B16, V12.B16
+	VZIP2 V10.B16, V8.B16, V10.B16
+	VZIP1 V6.B16, V4.B16, V8.B16
+	VZIP2 V6.B16, V4.B16, V6.B16
+	VZIP1 V2.B16, V0.B16, V4.B16
+	VZIP2 V2.B16, V0.B16, V2.B16
+	VZIP1 V15.B16, V13.B16, V0.B16
+	VZIP2 V15.B16, V13.B16, V15.B16
+	VZIP1 V12.B16, V11.B16, V13.B16
+	VZIP2 V12.B16, V11.B16, V12.B16
+	VZIP1 V10.B16, V9.B16, V11.B16
+	VZIP2 V10.B16, V9.B16, V10.B16
+	VZIP1 V8.B16, V7.B16, V9.B16
+	VZIP2 V8.B16, V7.B16, V8.B16
+	VZIP1 V6.B16, V5.B16, V7.B16
+	VZIP2 V6.B16, V5.B16, V6.B16
+	VZIP1 V4.B16, V3.B16, V5.B16
+	VZIP2 V4.B16, V3.B16, V4.B16
+	VZIP1 V2.B16, V1.B16, V3.B16
+	VZIP2 V2.B16, V1.B16, V2.B16
+	VZIP1 V0.B16, V16.B16, V1.B16
+	VZIP2 V0.B16, V16.B16, V0.B16
+	VZIP1 V15.B16, V14.B16, V16.B16
+	VZIP2 V15.B16, V14.B16, V15.B16
+	FMOVQ F13, (R6)
+	ADD R22, R6
+	CMP $1, R23
+	BEQ stored
+	FMOVQ F12, (R6)
+	ADD R22, R6
+	CMP $2, R23
+	BEQ stored
+	FMOVQ F11, (R6)
+	ADD R22, R6
+	CMP $3, R23
+	BEQ stored
+	FMOVQ F10, (R6)
+	ADD R22, R6
+	CMP $4, R23
+	BEQ stored
+	FMOVQ F9, (R6)
+	ADD R22, R6
+	CMP $5, R23
+	BEQ stored
+	FMOVQ F8, (R6)
+	ADD R22, R6
+	CMP $6, R23
+	BEQ stored
+	FMOVQ F7, (R6)
+	ADD R22, R6
+	CMP $7, R23
+	BEQ stored
+	FMOVQ F6, (R6)
+	ADD R22, R6
+	CMP $8, R23
+	BEQ stored
+	FMOVQ F5, (R6)
+	ADD R22, R6
+	CMP $9, R23
+	BEQ stored
+	FMOVQ F4, (R6)
+	ADD R22, R6
+	CMP $10, R23
+	BEQ stored
+	FMOVQ F3, (R6)
+	ADD R22, R6
+	CMP $11, R23
+	BEQ stored
+	FMOVQ F2, (R6)
+	ADD R22, R6
+	CMP $12, R23
+	BEQ stored
+	FMOVQ F1, (R6)
+	ADD R22, R6
+	CMP $13, R23
+	BEQ stored
+	FMOVQ F0, (R6)
+	ADD R22, R6
+	CMP $14, R23
+	BEQ stored
+	FMOVQ F16, (R6)
+	ADD R22, R6
+	CMP $15, R23
+	BEQ stored
+	FMOVQ F15, (R6)
+
+stored:
+	ADD $128, R5
+	SUB $16, R1
+	SUB R25, R5, R11
+	ADD $16, R21, R6
+	CMP $128, R11
+	BEQ square
+	WORD $0x0f17a630 // sshll v16.4s, v17.4h, #7
+	FMOVQ F16, 256(R12)
+	WORD $0x4f17a630 // sshll2 v16.4s, v17.8h, #7
+	FMOVQ F16, 272(R12)
+	WORD $0x0f17a650 // sshll v16.4s, v18.4h, #7
+	FMOVQ F16, 288(R12)
+	WORD $0x4f17a650 // sshll2 v16.4s, v18.8h, #7
+	FMOVQ F16, 304(R12)
+	MOVD R23, R10
+	CMP $16, R10
+	BLE rows
+	MOVD $16, R10
+
+rows:
+	MOVD R21, R6
+	ADD $256, R12, R9
+	PCALIGN $32
+
+row:
+	MOVW (R9), R11
+	MOVD R7, 32(R6)
+	MOVW R11, 40(R6)
+	MOVD ZR, 44(R6)
+	ADD R22, R6
+	ADD $4, R9
+	SUBS $1, R10
+	BNE row
+	ADD R3, R20
+	MOVD R3, R11
+	MOVD R4, R3
+	MOVD R11, R4
+	EOR $16, R2
+	MOVD R22, R11
+	LSL $4, R11
+	ADD R11, R21
+	SUB $16, R23
+	CMP $0, R23
+	BGT dims
+	ADD $256, R25
+	ADD $52, R24
+	SUB $32, R26
+	CMP $0, R26
+	BGT block
+	RET
+
 // func multiplyStripsNEON(a *kernel.MultiplyStripsArgs)
 //
 //	B[k] = values k of the lanes of the strips at Src

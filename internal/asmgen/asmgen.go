@@ -86,7 +86,7 @@ var emitters = []emitter{
 	{field: "PackWeights", emit: packWeights},
 	{field: "ConvertInt8", emit: convertInt8, of: hasDot4, where: "UnitStride is that of units without gaps"},
 	{field: "PackInt8", emit: packInt8, of: hasDot4},
-	{field: "TransposeInt8", emit: transposeInt8, of: hasBytePairs, where: "UnitStride is that of units without gaps"},
+	{field: "TransposeInt8", emit: transposeInt8, of: hasDot4, where: "UnitStride is that of units without gaps"},
 	{field: "MultiplyStrips", emit: multiplyStrips},
 	{field: "DequantizeStrips", emit: dequantizeStrips},
 	{field: "Float16", emit: float16},

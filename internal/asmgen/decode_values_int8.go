@@ -97,10 +97,6 @@ func (a *int8Adder) localOff() int {
 
 func (a *int8Adder) slot(at int) string { return mem(a.local, at) }
 
-// hasBytePairs reports whether an Arch has products of bytes without a sign and bytes with one: VPDPBUSD, or else
-// VPMADDUBSW.
-func hasBytePairs(arch *Arch) bool { return arch.Dot4 != nil || arch.DotHalves != nil }
-
 // decodeAccumulateInt8 writes DecodeAccumulateInt8.
 func decodeAccumulateInt8(arch *Arch) *Func {
 	if arch.DotBytes != nil {

@@ -54,6 +54,9 @@ func (t *valueTransposer) localWhole() int {
 
 // transposeInt8 writes TransposeInt8 where UnitStride is that of units without gaps.
 func transposeInt8(arch *Arch) *Func {
+	if arch.DotBytes != nil {
+		return transposeBytes(arch)
+	}
 	f := newFunc(arch, "transposeInt8", reflect.TypeFor[kernel.TransposeInt8Args](), transposeInt8Formula)
 	t := &valueTransposer{
 		Func: f, src: f.int("Src, at the dims"), dst: f.int("Dst, at the dims"), stride: f.int("Dst, bytes from dim to dim"),
