@@ -12,21 +12,6 @@ import (
 
 // The snippets of README.md and docs/guide.md, in their order, with what stands for "..." in them: they compile, and run.
 
-func readmeCall(q, k, v, out []float32, batch, seq, heads, kvHeads, dim int) (*qkv.Engine, error) {
-	e, err := qkv.New(qkv.Config{})
-	if err != nil {
-		return nil, err
-	}
-	err = e.Run(&qkv.Call{
-		Q:    qkv.BSHD(q, batch, seq, heads, dim), // or BHSD, PackedQKV, Strided
-		K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
-		V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
-		Out:  qkv.BSHD(out, batch, seq, heads, dim),
-		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(1023, 0)},
-	})
-	return e, err
-}
-
 func readmeCache(e *qkv.Engine, q, k, v, out qkv.View, layers []qkv.CacheLayer, prompt int) error {
 	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: layers, Pages: 4096, PageTokens: 16})
 	if err != nil {
@@ -72,6 +57,21 @@ func readmeInt8(e *qkv.Engine, wq, x, y qkv.Matrix) error {
 	}
 	err = e.MatMul(&qkv.Product{X: x, Packed: packed, Y: y, Precision: qkv.PrecisionInt8})
 	return err
+}
+
+func readmeCall(q, k, v, out []float32, batch, seq, heads, kvHeads, dim int) (*qkv.Engine, error) {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		return nil, err
+	}
+	err = e.Run(&qkv.Call{
+		Q:    qkv.BSHD(q, batch, seq, heads, dim), // or BHSD, PackedQKV, Strided
+		K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
+		V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
+		Out:  qkv.BSHD(out, batch, seq, heads, dim),
+		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(1023, 0)},
+	})
+	return e, err
 }
 
 func readmeLayer(e *qkv.Engine, wq, wk, wv, wo, bq, x, y []float32, model, seq, heads, kvHeads, dim int, rotary *qkv.Rotary) error {
