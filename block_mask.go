@@ -3,10 +3,10 @@ package qkv
 import "github.com/qkv-go/qkv/tile"
 
 // A BlockMask keeps whole blocks of (query, key) pairs, as block-sparse attention does
-// (Child et al., 2019; BigBird, Zaheer et al., 2020). Row i of its blocks is a number of
-// queries from position i times that number on, and column j likewise of keys. It costs
-// least where both numbers are multiples of 128. It may be used by several calls at once
-// while nobody changes it. The zero BlockMask is of no use.
+// (Child et al., 2019; BigBird, Zaheer et al., 2020). With n queries and m keys to a block, block (i, j) has the
+// queries at positions i*n to before (i+1)*n and the keys from j*m to before (j+1)*m. It costs least where n and m
+// are multiples of 128. It may be used by several calls at once while nobody changes it. The zero BlockMask is of no
+// use.
 type BlockMask struct {
 	queryBlock, keyBlock        int
 	batch, heads, rows, columns int

@@ -61,7 +61,7 @@ var (
 	// [Sequence.Room] says how many it can.
 	ErrTooManyTokens = errors.New("qkv: too many new tokens")
 
-	// ErrOverwritten: [Sequence.Truncate] would go back to where a ring has no window any more.
+	// ErrOverwritten: [Sequence.Truncate] would go back further than a ring of the cache keeps the window of the next query.
 	ErrOverwritten = errors.New("qkv: overwritten")
 
 	// ErrDamaged: data of a file is not what was written.

@@ -115,9 +115,11 @@ func (e *Engine) PackHeads(w Matrix, heads int) (*PackedMatrix, error) {
 // PackFor is PackHeads of weights for products of a class. Those of class Int8 are integers as their type has
 // them: weights of type int8, with groups of a multiple of 32 values or of whole rows, Q8_0, Q4_0, Q4_1, Q5_0,
 // Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL or MXFP4, stored [out, in] and given as w.T(), with a multiple of 32 inputs.
-// Others are an error: no weights are quantised. They take as many bytes as w, but 8 bits for a value of 5 or 6, 3% more
-// of Q4_K, 18% more of MXFP4, whose scales become float32, and up to 13% more of int8, which has a scale for each 32
-// values. Those of class BFloat16 are of any type, and rounded.
+// Others are an error: no weights are quantised. They take as many bytes as w, apart from values of 5 and 6 bits, which
+// take 8, Q4_K, which takes 3% more, MXFP4, 18% more as its scales become float32, and int8, up to 13% more as each 32
+// values have a scale. Those of class BFloat16 are of any type, and rounded.
+//
+// The error is that of [Engine.PackHeads], or an [*ArgError] for a class that there is not or that does not multiply w.
 func (e *Engine) PackFor(p Precision, w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
