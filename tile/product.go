@@ -270,6 +270,9 @@ const (
 	// shareBytes about what an item reads then.
 	shareItems, shareBytes = 16, 128 << 10
 
+	// takenShare says how many of the items that are left of a worker's run of its own it takes at once: one in so many.
+	takenShare = 4
+
 	// productRun is the units of a run, which go through a block of rows one after the
 	// other, where they find the block in the second-level cache again.
 	productRun = 8
@@ -357,9 +360,13 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	if activated && !transposed {
 		mc = min(mc, e.activatedRows(e.set.Lanes))
 	}
-	if plan.Workers > 1 && packed && p.streams() {
+	switch {
+	case !packed || !p.streams():
+	case plan.Workers > 1:
 		plan.Shares = true
 		nc = max(1, min(shareBytes/max(1, bytes/plan.Units), plan.Units/(shareItems*plan.Workers)))
+	default:
+		nc = max(nc, wideColumns*plan.Units/columns)
 	}
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)

@@ -150,20 +150,20 @@ func (j *productJob) drain() {
 	if j.plan.Shares {
 		run = j.shares.join()
 	}
-	i := j.take(run)
+	i, n := j.take(run)
 	if i < 0 {
 		return
 	}
 	ws := j.engine.productSpaces.Get().(*productWorkspace)
 	ws.run = run
 	done := int64(0) // counted here: other workers read what lies beside j.finished all the time
-	for ; i >= 0 && !j.product.Done.Over(); i = j.take(run) {
+	for ; i >= 0 && !j.product.Done.Over(); i, n = j.take(run) {
 		row, unit := j.plan.item(i)
-		j.item(ws, row, unit)
+		j.items(ws, row, unit, n)
 		if j.product.Done.Over() { // some of it may be missing
 			break
 		}
-		done++
+		done += int64(n)
 	}
 	j.finished.Add(done)
 	ws.release()
@@ -171,15 +171,18 @@ func (j *productJob) drain() {
 	j.engine.phase(phaseNone)
 }
 
-// take takes the next item of a worker, with a run of its own or -1. It returns -1 if none is left.
-func (j *productJob) take(run int) int {
+// take takes the next items of a worker, with a run of its own or -1. The first is -1 if none is left.
+func (j *productJob) take(run int) (first, n int) {
 	if run >= 0 {
-		return j.shares.take(run)
+		if j.plan.RowBlocks > 1 { // those that follow each other are of other rows
+			return j.shares.take(run), 1
+		}
+		return j.shares.takeSome(run, takenShare)
 	}
 	if i := int(j.next.Add(1)) - 1; i < j.plan.Items() {
-		return i
+		return i, 1
 	}
-	return -1
+	return -1, 0
 }
 
 // likely returns the item that a worker most likely takes next, or one that does not exist.
@@ -190,12 +193,12 @@ func (j *productJob) likely(ws *productWorkspace) int {
 	return int(j.next.Load())
 }
 
-// item computes the units from unit on of a block of rows, or stops on the way if the work is to
-// end.
-func (j *productJob) item(ws *productWorkspace, row, unit int) {
+// items computes so many items of a block of rows that follow each other, the first of which begins with a unit, or stops on
+// the way if the work is to end.
+func (j *productJob) items(ws *productWorkspace, row, unit, n int) {
 	p := &j.product
 	rows := min(j.plan.MC, p.Rows-row)
-	end := min(unit+j.plan.NC, j.plan.Units)
+	end := min(unit+n*j.plan.NC, j.plan.Units)
 	ws.packedRow = -1
 	before := 0
 	for i := range p.Parts {
@@ -364,6 +367,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		return
 	}
 	whole := rows == 1 && part.Int8 != nil && part.Panels != nil && j.engine.set.WholePanels
+	strips := part.inStrips() && p.fewOfStrips()
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)
 		if !at.direct() {
@@ -375,6 +379,13 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 				return
 			}
 			i = j.rowPanels(ws, l, &at, weights, row, i, hi) - 1
+			continue
+		}
+		if strips {
+			if p.Done.Over() {
+				return
+			}
+			i = j.stripPanels(ws, l, &at, weights, row, rows, i, hi) - 1
 			continue
 		}
 		if rows == 1 && part.Int8 != nil && weights != nil {

@@ -58,6 +58,36 @@ func (s *stripper) multiply(set *kernel.Set, m *kernel.MultiplyArgs, near bool) 
 	set.MultiplyStrips(a)
 }
 
+// stripPanels computes panels of Y where they are, for few rows by strips: from panel i up to panel end, of which no more than
+// a few. It returns the one behind the last. What comes next is asked for on the way, as strips follow each other in memory,
+// and one call goes through them without a pause in which nothing is.
+func (j *productJob) stripPanels(ws *productWorkspace, l *layout, at *panel, weights unsafe.Pointer, row, rows, i, end int) int {
+	const most = 8 // panels of a call, after which a product may end
+	set, a, depth := j.engine.set, &ws.args, j.product.Depth
+	ws.strips.step(set, at, weights, 0, depth, depth)
+	lanes := &ws.strips.few.Lanes
+	for n := 1; ; n++ {
+		if i++; i == end || n == most || at.cols < at.lanes {
+			break
+		}
+		next := at.Part.panel(l, i)
+		if next.out = at.out; next.cols < next.lanes || next.first() != unsafe.Add(at.first(), 4**lanes) {
+			break
+		}
+		*lanes += next.lanes
+	}
+	j.engine.phase(j.product.phase())
+	a.RowStride, a.ColStride, a.Add, a.Bias = j.product.X.Row, 1, at.Add, ws.laneBias(at)
+	for r := 0; r < rows; {
+		n, stride := at.out.run(row+r, rows-r)
+		a.A, a.Rows = (*float32)(j.product.X.at(row+r, 0)), n
+		a.C, a.Stride = (*float32)(at.at(row+r)), stride
+		ws.strips.multiply(set, a, j.engine.tuning.Near)
+		r += n
+	}
+	return i
+}
+
 // dequantize makes float32 of depth rows of a panel, from row k on, of weights of so many rows, in dst
 // [depth][lanes].
 func (s *stripper) dequantize(set *kernel.Set, dst *float32, p *panel, weights unsafe.Pointer, k, depth, rows int) {

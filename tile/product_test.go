@@ -271,6 +271,23 @@ func TestShareItems(t *testing.T) {
 	}
 }
 
+// TestStreamItems: one worker has few items of few rows by packed weights, with wideColumns each, whatever the lanes of a panel.
+func TestStreamItems(t *testing.T) {
+	var memory float32
+	for _, lanes := range []int{16, 64} {
+		set := &kernel.Set{Vec: 8, Lanes: lanes, StripLanes: 16, Rows: 6, FewRows: 6}
+		e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
+		for _, strips := range []kernel.Weight{kernel.WeightFloat32, kernel.WeightFloat16} {
+			p := &Product{Rows: 1, Depth: 4096, Seq: 1, X: Matrix{Col: 1}, Parts: []Part{{
+				Heads: 1, Width: 4096, Panels: unsafe.Pointer(&memory), Strips: strips,
+			}}}
+			if plan := e.PlanProduct(p, 1); plan.NC*plan.Lanes != wideColumns {
+				t.Errorf("panels of %d lanes, %v: an item has %d", plan.Lanes, strips, plan.NC)
+			}
+		}
+	}
+}
+
 // TestLayoutOfStrips: panels of heads of whole lane groups have whole strips of two vectors, whatever the first-level cache.
 func TestLayoutOfStrips(t *testing.T) {
 	set := &kernel.Set{Vec: 16, Lanes: 64, StripLanes: 32}

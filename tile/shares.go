@@ -1,6 +1,9 @@
 package tile
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // shares is a division of items among workers of which each has a run of them. A worker goes through its own run
 // from the front, so that it reads memory in one stream, and then takes what others have left, from the ends of
@@ -40,20 +43,29 @@ func (s *shares) join() int { return int(s.joined.Add(1)-1) % len(s.runs) }
 
 // take takes the next item of a worker with a run of that number. It returns -1 if none is left.
 func (s *shares) take(run int) int {
-	own := &s.runs[run].left
-	for left := own.Load(); uint32(left) < uint32(left>>32); left = own.Load() {
-		if own.CompareAndSwap(left, left+1) {
-			return int(uint32(left))
+	item, _ := s.takeSome(run, math.MaxInt)
+	return item
+}
+
+// takeSome is take of several items that follow each other: of those that are left of the worker's own run one in so many, at
+// least one, and of what others have left one. So a worker reads on without a pause between items, and leaves most of
+// its run to others if it is late.
+func (s *shares) takeSome(run, oneIn int) (first, n int) {
+	own := &s.runs[run]
+	for first, end := own.items(); first < end; first, end = own.items() {
+		n := max(1, (end-first)/oneIn)
+		if left := uint64(first) | uint64(end)<<32; own.left.CompareAndSwap(left, left+uint64(n)) {
+			return first, n
 		}
 	}
 	for {
 		from := s.longest()
 		if from == nil {
-			return -1
+			return -1, 0
 		}
 		left := from.left.Load()
 		if uint32(left) < uint32(left>>32) && from.left.CompareAndSwap(left, left-1<<32) {
-			return int(left>>32) - 1
+			return int(left>>32) - 1, 1
 		}
 	}
 }

@@ -71,6 +71,25 @@ func TestSharesAll(t *testing.T) {
 	}
 }
 
+// TestSharesSome: of what is left of its own run a worker takes one item in so many, at least one, and of others one.
+func TestSharesSome(t *testing.T) {
+	var s shares
+	s.begin(32, 2)
+	run := s.join()
+	var got [][2]int
+	for first, n := s.takeSome(run, 4); first >= 0; first, n = s.takeSome(run, 4) {
+		got = append(got, [2]int{first, n})
+		if first == 31 { // the other worker takes what is left of both
+			run = s.join()
+		}
+	}
+	want := [][2]int{{0, 4}, {4, 3}, {7, 2}, {9, 1}, {10, 1}, {11, 1}, {12, 1}, {13, 1}, {14, 1}, {15, 1}, {31, 1},
+		{16, 3}, {19, 3}, {22, 2}, {24, 1}, {25, 1}, {26, 1}, {27, 1}, {28, 1}, {29, 1}, {30, 1}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // TestSharesStop: nothing is left for anyone.
 func TestSharesStop(t *testing.T) {
 	var s shares
