@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // A Job is a work to run on a number of workers.
@@ -242,14 +245,17 @@ func Presets() []Preset {
 			Name:    "weights",
 			About:   "matrix products by weights in the types of model files, in place; takes minutes",
 			Workers: []int{1, 0},
-			Works:   byWeights("n=4096,k=4096", []int{1, 2, 4, 8, 16, 64, 512}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k", "q6_k"),
+			Works: slices.Concat(
+				byWeights("n=4096,k=4096", []int{1}, weightNames(func(kernel.Weight) bool { return true })...),
+				byWeights("n=4096,k=4096", []int{2, 4, 8, 16, 64, 512}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k", "q6_k"),
+			),
 		},
 		{
 			Name:    "packed",
 			About:   "matrix products by weights packed in the types of model files; takes minutes",
 			Workers: []int{1, 0},
 			Works: slices.Concat(
-				byWeights("n=4096,k=4096,packed=1", []int{1}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k"),
+				byWeights("n=4096,k=4096,packed=1", []int{1}, weightNames(keepsType)...),
 				byWeights("n=1024,k=1024,packed=1", []int{1}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k"),
 				byWeights("n=14336,k=4096,packed=1", []int{1}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k"),
 				byWeights("n=4096,k=4096,packed=1", []int{2, 4, 8, 16, 64, 512}, "float16", "q8_0", "q4_k"),
@@ -298,6 +304,20 @@ func inLayouts(text string, ends ...string) []Work {
 	}
 	return works(texts...)
 }
+
+// weightNames returns the names of the types that keep says.
+func weightNames(keep func(w kernel.Weight) bool) []string {
+	var names []string
+	for _, w := range kernel.Weights() {
+		if keep(w) {
+			names = append(names, Product{Weights: qkv.WeightType(w)}.weightsName())
+		}
+	}
+	return names
+}
+
+// keepsType reports whether a packed copy of weights of a type has that type.
+func keepsType(w kernel.Weight) bool { return w == kernel.WeightFloat32 || w.Strip().SubBlock > 0 }
 
 // byWeights returns products of so many rows by weights of each type.
 func byWeights(text string, rows []int, types ...string) []Work {

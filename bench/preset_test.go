@@ -2,8 +2,12 @@ package bench
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 func TestPresets(t *testing.T) {
@@ -33,6 +37,28 @@ func TestPresets(t *testing.T) {
 	for _, p := range Presets() {
 		if !strings.Contains(err.Error(), p.Name) {
 			t.Errorf("error %q does not list %s", err, p.Name)
+		}
+	}
+}
+
+// TestPresetsOfWeights: one row by weights of each type, in place, and packed where a packed copy keeps it.
+func TestPresetsOfWeights(t *testing.T) {
+	for name, types := range map[string][]kernel.Weight{
+		"weights": kernel.Weights(),
+		"packed":  append(kernel.StripTypes(), kernel.WeightFloat32),
+	} {
+		preset, err := FindPreset(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range types {
+			has := func(work Work) bool {
+				p, ok := work.(Product)
+				return ok && p.M == 1 && p.N == 4096 && p.K == 4096 && p.Weights == qkv.WeightType(w) && (p.InPlace || name == "packed")
+			}
+			if !slices.ContainsFunc(preset.Works, has) {
+				t.Errorf("preset %s has no row by weights of type %v", name, w)
+			}
 		}
 	}
 }
