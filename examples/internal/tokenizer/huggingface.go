@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/qkv-go/qkv/examples/internal/bounded"
 )
 
@@ -294,7 +292,7 @@ func (f *hfFile) normalizer(t *Tokenizer) (prefix prefix, spaces bool, err error
 	for _, p := range f.Normalizer.parts() {
 		switch {
 		case p.Type == "NFC":
-			t.compose = norm.NFC.String
+			t.compose = nfc
 		case p.Type == "Prepend" && p.Prepend == space:
 			prefix = anyPrefix
 		case p.Type == "Replace" && p.Pattern.String == " " && p.Content == space:

@@ -3,11 +3,13 @@ package tokenizers makes of some texts by each: testdata/huggingface/NAME.json a
 
     python3 -m venv venv && venv/bin/pip install tokenizers==0.23.3
     venv/bin/python reference.py
+    venv/bin/python reference.py marks      # texts with many marks in form NFC, and their tokens by qwen.json: testdata/marks.json
 """
 
 import glob
 import json
 import os
+import sys
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -57,6 +59,20 @@ KINDS = {
     "mistral": lambda: characters(None, pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)),
     "gemma": lambda: characters(normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")),
 }
+
+if sys.argv[1:] == ["marks"]:
+    texts = [
+        "a" + "\u0301" * n + "b" for n in (29, 30, 31, 32, 64)
+    ] + [
+        "x" + "\u0316\u0301" * 20, "\u0301" * 40, "\u1100\u1161" + "\u0301" * 35, "\u1100" + "\u0301" * 31 + "\u1161", "\u1100\u1161\u11a8" + "\u0316" * 31,
+        "e\u0301" + "\u0316" * 33 + "\u0327" * 33, "a" + "\u0316" * 31 + "\u0302\u0301\u0323", "\u00e2" + "\u0316" * 40 + "\u0323 \u00c5\u0301\u1e69",
+        "e\u034f" + "\u0301" * 31 + "\u034f\u0301", "\u0344" * 31, "\u0958" * 3 + "\u093c" * 31, "\u0b47" + "\u0301" * 31 + "\u0b3e", "\u212b" + "\u0301" * 31 + "\uac01\u11a8",
+    ]
+    t = Tokenizer.from_file(os.path.join(HERE, "testdata/huggingface/qwen.json"))
+    with open(os.path.join(HERE, "testdata/marks.json"), "w") as f:
+        json.dump([{"text": x, "nfc": t.normalizer.normalize_str(x), "ids": t.encode(x).ids} for x in texts], f, ensure_ascii=True, separators=(",", ":"))
+        f.write("\n")
+    sys.exit()
 
 documents = [open(p, encoding="utf-8").read() for p in sorted(glob.glob(os.path.join(HERE, "../../../docs/*.md")))]
 os.makedirs(os.path.join(HERE, "testdata/huggingface"), exist_ok=True)
