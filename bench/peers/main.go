@@ -47,6 +47,7 @@ var defaultWorks = []string{
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=bfloat16",
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8",
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q4_0",
 	"m=1,n=4096,k=4096",
 	"m=128,n=768,k=768",
 	"m=512,n=4096,k=4096",
@@ -65,8 +66,12 @@ var classWorks = []string{
 	"m=1,n=4096,k=4096,w=q4_0,class=int8",
 	"m=1,n=4096,k=4096,w=q4_k,class=int8",
 	"h=8,sq=2048,d=128,kv=bfloat16,class=bfloat16",
+	"h=8,sq=2048,d=128,kv=int8,class=int8",
 	"h=8,sq=2048,d=128,kv=q8_0,class=int8",
+	"h=8,sq=2048,d=128,kv=q4_0,class=int8",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8,class=int8",
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0,class=int8",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q4_0,class=int8",
 }
 
 // weightRows and weightSizes are the rows of X, and the rows and columns of weights, that -weights

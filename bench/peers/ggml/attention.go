@@ -17,6 +17,8 @@ var types = map[kernel.Elem]struct {
 	kernel.Float16:  {"f16", typeF16, bench.RoundoffFloat16},
 	kernel.BFloat16: {"bf16", typeBF16, bench.RoundoffBFloat16},
 	kernel.Q8_0:     {"q8_0", typeQ8_0, bench.RoundoffBFloat16},
+	kernel.Q4_0:     {"q4_0", typeQ4_0, bench.RoundoffBFloat16},
+	kernel.Q4_1:     {"q4_1", typeQ4_1, bench.RoundoffBFloat16},
 }
 
 // Paths has for attention ggml_flash_attn_ext, and the two products with the softmax between
@@ -44,7 +46,7 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 			paths = append(paths, s.flashPath(in, workers, true))
 		}
 		// The scores of all pairs at once take this much memory.
-		if shape.KV.K != kernel.Q8_0 && 4*shape.Heads*shape.SeqQ*shape.SeqKV <= 1<<31 {
+		if shape.KV.K.UnitValues() == 1 && 4*shape.Heads*shape.SeqQ*shape.SeqKV <= 1<<31 {
 			paths = append(paths, s.plain(in, workers))
 		}
 		return paths, nil
@@ -65,6 +67,10 @@ func kv(g *graph, t *bench.Tensor, e kernel.Elem, dim, seq, heads, batch int) (h
 			set(g, x, t.BFloat16)
 		case kernel.Q8_0:
 			set(g, x, t.Q8_0)
+		case kernel.Q4_0:
+			set(g, x, t.Q4_0)
+		case kernel.Q4_1:
+			set(g, x, t.Q4_1)
 		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 const (
 	typeF32  = 0
 	typeF16  = 1
+	typeQ4_0 = 2
+	typeQ4_1 = 3
 	typeQ8_0 = 8
 	typeBF16 = 30
 
