@@ -9,6 +9,7 @@ import (
 	"github.com/qkv-go/qkv/bench/peers/highway"
 	"github.com/qkv-go/qkv/bench/peers/onednn"
 	"github.com/qkv-go/qkv/bench/peers/onnxruntime"
+	"github.com/qkv-go/qkv/bench/peers/openvino"
 	"github.com/qkv-go/qkv/bench/peers/torch"
 )
 
@@ -23,6 +24,7 @@ type candidate struct {
 var candidates = []candidate{
 	{"ggml", ggml.Open, "npm: @node-llama-cpp/linux-x64"},
 	{"onnxruntime", onnxruntime.Open, "npm: onnxruntime-node"},
+	{"openvino", openvino.Open, "PyPI: openvino"},
 	{"onednn", onednn.Open, "Debian: libdnnl2"},
 	{"torch", torch.Open, "Debian: python3-torch"},
 	{"openblas", blas.OpenBLAS, "Debian: libopenblas0-pthread"},

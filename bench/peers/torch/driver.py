@@ -1,15 +1,4 @@
-"""Computes one work with PyTorch, whenever standard input says so.
-
-The argument is the work, as the Go program that starts this writes it. Tensors are files that
-both have open, as descriptors from 3 on. The first line written is JSON: the ways in which the
-work can be computed. Then a letter and the number of a way are read, again and again: r has the
-way compute, f has it copy its result to the file. A byte answers each: a point, or an
-exclamation mark and a line that says what failed.
-"""
-
-import json
-import os
-import sys
+"""Computes one work with PyTorch. The Go program that starts this puts serve.py before it."""
 
 import torch
 import torch.nn.functional as F
@@ -132,44 +121,29 @@ class Product:
         return lambda: torch._C._nn.mkldnn_linear(self.get().to_mkldnn(), w).to_dense()
 
 
-def answer(data):
-    os.write(1, data)
+class Results:
+    """Keeps what a way returns until it is asked for."""
 
+    def __init__(self, work, run):
+        self.work, self.compute = work, run
 
-def fail(error):
-    answer(b"!" + str(error).replace("\n", " ").encode() + b"\n")
+    def run(self):
+        self.result = self.compute()
+
+    def finish(self):
+        self.work.out.copy_(self.result)
 
 
 def main():
     w = json.loads(sys.argv[1])
     torch.set_num_threads(w["threads"])
     work = Attention(w) if w["kind"] == "attention" else Product(w)
-    ways, missing = [], []
-    for name, kind, make in work.ways():
-        try:
-            run = make()
-            run()
-        except RuntimeError as e:  # such as for a type that a function does not have
-            missing.append("%s: %s" % (name, str(e).split("\n")[0]))
-            continue
-        ways.append((name, kind, run))
-    header = {"ways": [{"name": name, "type": kind} for name, kind, _ in ways], "missing": missing}
-    answer(json.dumps(header).encode() + b"\n")
-    results = [None] * len(ways)
-    while True:
-        command = os.read(0, 2)
-        if len(command) < 2:
-            return
-        i = command[1]
-        try:
-            if command[:1] == b"r":
-                results[i] = ways[i][2]()
-            else:
-                work.out.copy_(results[i])
-        except Exception as e:
-            fail(e)
-            continue
-        answer(b".")
+
+    def functions(make):
+        r = Results(work, make())
+        return lambda: None, r.run, r.finish
+
+    serve([(name, kind, lambda make=make: functions(make)) for name, kind, make in work.ways()])
 
 
 with torch.inference_mode():

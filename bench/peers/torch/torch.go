@@ -3,17 +3,23 @@
 package torch
 
 import (
+	_ "embed"
 	"fmt"
-	"os/exec"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/peers/internal/python"
 	"github.com/qkv-go/qkv/bench/peers/internal/shared"
 	"github.com/qkv-go/qkv/kernel"
 )
+
+//go:embed driver.py
+var script string
 
 // settle is longer than threads of OpenBLAS look for work.
 const settle = 50 * time.Millisecond
@@ -24,31 +30,11 @@ type System struct{ python, version string }
 // Open finds a Python that has PyTorch: that of the virtual environment dir/venv, Debian's or
 // the one on the path.
 func Open(dir string) (bench.System, error) {
-	var reasons []string
-	for _, python := range []string{filepath.Join(dir, "venv", "bin", "python3"), "/usr/bin/python3", "python3"} {
-		if _, err := exec.LookPath(python); err != nil {
-			continue
-		}
-		out, err := exec.Command(python, "-c", "import torch; print(torch.__version__)").Output()
-		if err == nil {
-			return &System{python, strings.TrimSpace(string(out))}, nil
-		}
-		reasons = append(reasons, fmt.Sprintf("%s: %v", python, reason(err)))
+	python, version, err := python.Find("torch", filepath.Join(dir, "venv", "bin", "python3"), "/usr/bin/python3", "python3")
+	if err != nil {
+		return nil, fmt.Errorf("torch: no PyTorch is installed (Debian: python3-torch): %w", err)
 	}
-	if reasons == nil {
-		reasons = []string{"there is no python3"}
-	}
-	return nil, fmt.Errorf("torch: no PyTorch is installed (Debian: python3-torch): %s", strings.Join(reasons, "; "))
-}
-
-// reason is the last line that a command wrote to its standard error, if there is one.
-func reason(err error) string {
-	if exit, ok := err.(*exec.ExitError); ok {
-		if lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n"); lines[len(lines)-1] != "" {
-			return lines[len(lines)-1]
-		}
-	}
-	return err.Error()
+	return &System{python, version}, nil
 }
 
 // Name returns "torch".
@@ -57,9 +43,8 @@ func (*System) Name() string { return "torch" }
 // Version returns what PyTorch says of itself.
 func (s *System) Version() string { return s.version }
 
-// Paths returns the ways that PyTorch has for attention or for products, of one process. Each
-// call of a path takes about 10 µs for the pipe, and copies queries or X. Keys and values are
-// float32, float16 or bfloat16.
+// Paths returns the ways that PyTorch has for attention or for products, of one process. Keys
+// and values are float32, float16 or bfloat16.
 func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	switch in := in.(type) {
 	case *bench.Operands:
@@ -115,39 +100,62 @@ func (s *System) attention(in *bench.Operands, workers int) ([]bench.Path, error
 // paths starts the process, which paths share until the last is closed. The first of the tensors
 // may change between calls.
 func (s *System) paths(in bench.Inputs, w work, tensors []any, out []float32) ([]bench.Path, error) {
-	d, err := start(s.python, w, tensors, out)
+	process, err := python.Start(s.python, script, w, environment(w.Threads), tensors, out)
 	if err != nil {
 		return nil, fmt.Errorf("torch: %w", err)
 	}
-	if len(d.Ways) == 0 {
-		d.close()
-		return nil, s.unsupported(in, "of its ways none works: "+strings.Join(d.Missing, "; "))
+	if len(process.Ways) == 0 {
+		process.Close()
+		return nil, s.unsupported(in, "of its ways none works: "+strings.Join(process.Missing, "; "))
 	}
-	open := len(d.Ways)
-	var paths []bench.Path
-	for i, way := range d.Ways {
-		p := bench.Path{
-			Name:   way.Name,
-			Run:    func() error { return d.run(i) },
-			Finish: func() error { return d.finish(i) },
-			Close: func() {
-				if open--; open == 0 {
-					d.close()
-				}
-			},
-			NoLSE: true,
-			Rest:  func() { time.Sleep(settle) },
-		}
-		_, product := in.Work().(bench.Product)
+	paths := process.Paths()
+	_, product := in.Work().(bench.Product)
+	for i := range paths {
+		p, typ := &paths[i], process.Ways[i].Type
+		p.Rest = func() { time.Sleep(settle) }
 		switch {
-		case product && way.Type == "bfloat16": // sums are float32, and rounded at the end
+		case product && typ == "bfloat16": // sums are float32, and rounded at the end
 			p.Rounds = bench.Rounds{X: bench.RoundoffBFloat16, Y: bench.RoundoffBFloat16}
-		case way.Type == "float16":
+		case typ == "float16":
 			p.Roundoff = bench.RoundoffFloat16
-		case way.Type == "bfloat16":
+		case typ == "bfloat16":
 			p.Roundoff = bench.RoundoffBFloat16
 		}
-		paths = append(paths, p)
 	}
 	return paths, nil
+}
+
+// work is the argument of the script.
+type work struct {
+	Kind    string `json:"kind"`
+	Threads int    `json:"threads"`
+
+	// Of attention.
+	Batch      int  `json:"batch"`
+	KVHeads    int  `json:"kv_heads"`
+	HeadsPerKV int  `json:"heads_per_kv"` // heads that share a KV head
+	Queries    int  `json:"queries"`
+	Keys       int  `json:"keys"`
+	Dim        int  `json:"dim"`
+	DimV       int  `json:"dim_v"`
+	Causal     bool `json:"causal"`
+
+	Type string `json:"type"` // of keys and values, or of weights
+
+	// Of a product.
+	M int `json:"m"`
+	N int `json:"n"`
+	K int `json:"k"`
+}
+
+// environment limits threads. OpenBLAS is to take the kernels of this processor, whatever the
+// environment says, and threads of OpenMP that wait are not to keep those of OpenBLAS from it.
+func environment(threads int) []string {
+	list := slices.DeleteFunc(os.Environ(), func(s string) bool {
+		return strings.HasPrefix(s, "OPENBLAS_CORETYPE=") || strings.HasPrefix(s, "OPENBLAS_L2_SIZE=")
+	})
+	for _, name := range []string{"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} {
+		list = append(list, fmt.Sprintf("%s=%d", name, threads))
+	}
+	return append(list, "OMP_WAIT_POLICY=passive")
 }

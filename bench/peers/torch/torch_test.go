@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/peers/internal/python"
 	"github.com/qkv-go/qkv/bench/peers/internal/systemtest"
 )
 
@@ -43,21 +44,22 @@ func TestRefuses(t *testing.T) {
 func TestDriverErrors(t *testing.T) {
 	s := open(t)
 	x := make([]float32, 4)
-	d, err := start(s.(*System).python, work{Kind: "product", Threads: 1, Type: "float32", M: 2, N: 2, K: 2}, []any{x, x}, x)
+	p := s.(*System).python
+	d, err := python.Start(p, script, work{Kind: "product", Threads: 1, Type: "float32", M: 2, N: 2, K: 2}, environment(1), []any{x, x}, x)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.run(99); err == nil {
+	if err := d.Run(99); err == nil {
 		t.Error("way 99 runs")
 	}
-	if err := d.run(0); err != nil {
+	if err := d.Run(0); err != nil {
 		t.Errorf("after an error: %v", err)
 	}
-	d.close()
-	if err := d.run(0); err == nil {
+	d.Close()
+	if err := d.Run(0); err == nil {
 		t.Error("a process that has ended runs")
 	}
-	if _, err := start(s.(*System).python, work{Kind: "attention", Threads: 1, Type: "text"}, []any{x, x, x}, x); err == nil {
+	if _, err := python.Start(p, script, work{Kind: "attention", Threads: 1, Type: "text"}, environment(1), []any{x, x, x}, x); err == nil {
 		t.Error("keys of a type that is none start")
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package torch
+package python
 
 import "os"
 
