@@ -2,6 +2,7 @@ package onnxruntime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -39,8 +40,10 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 			return attention(s, in, workers, in.K.Float32, in.V.Float32)
 		case shape.KV.K == kernel.Float16 && shape.KV.V == kernel.Float16:
 			return attention(s, in, workers, in.K.Float16, in.V.Float16)
+		case shape.KV.K == shape.KV.V && slices.Contains([]kernel.Elem{kernel.Int8, kernel.Q8_0, kernel.Q4_0}, shape.KV.K):
+			return s.quantized(in, workers)
 		}
-		return refuse("its CPU operators have float32 and float16 only")
+		return refuse("its CPU operators have float32, float16 and integers only")
 	}
 	return refuse("it is neither attention nor a product")
 }
@@ -86,7 +89,7 @@ func attention[T element](s *System, in *bench.Operands, workers int, k, v []T) 
 		add("MultiHeadAttention", func() (bench.Path, error) { return o.multiHead(causal) })
 	}
 	if shape.DimQK == shape.DimV && (shape.SeqQ == 1 || causal && square) {
-		add("GroupQueryAttention", func() (bench.Path, error) { return o.groupQuery() })
+		add("GroupQueryAttention", func() (bench.Path, error) { return o.groupQuery(nil) })
 	}
 	if len(paths) > 0 {
 		for i := range paths {
@@ -153,8 +156,8 @@ func (o *operands[T]) multiHead(causal bool) (bench.Path, error) {
 }
 
 // groupQuery is GroupQueryAttention: the new keys and values, as many as queries, go into a
-// cache, which is one buffer for what was before and what is after.
-func (o *operands[T]) groupQuery() (bench.Path, error) {
+// cache, which is one buffer for what was before and what is after, of integers if ints is not nil.
+func (o *operands[T]) groupQuery(ints *cache) (bench.Path, error) {
 	s := o.in.Shape
 	q, k, v, out := o.types()
 	past := []tensorType{{"past_key", o.typ, k.dims}, {"past_value", o.typ, v.dims}}
@@ -170,6 +173,23 @@ func (o *operands[T]) groupQuery() (bench.Path, error) {
 		outputs: []tensorType{out, present[0], present[1]},
 		ints:    map[string]int64{"num_heads": int64(s.Heads), "kv_num_heads": int64(s.KVHeads)},
 	}
+	name := "GroupQueryAttention"
+	if ints != nil {
+		name += fmt.Sprintf(", int%d by dims", ints.bits)
+		for _, t := range []*tensorType{&past[0], &past[1], &present[0], &present[1]} {
+			t.typ, t.dims = ints.typ, slices.Clone(t.dims)
+			t.dims[3] = t.dims[3] * ints.bits / 8
+		}
+		copy(m.inputs[3:], past)
+		copy(m.outputs[1:], present)
+		m.inputs = append(m.inputs, make([]tensorType, 5)...) // angles, positions, bias, sinks
+		of := func(name string, dim int) tensorType {
+			return tensorType{name, typeFloat, []int64{1, int64(s.KVHeads), 1, int64(dim)}}
+		}
+		m.inputs = append(m.inputs, of("k_scale", s.DimQK), of("v_scale", s.DimV))
+		m.ints["kv_cache_bit_width"] = ints.bits
+		m.texts = map[string]string{"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL"}
+	}
 	x := o.sys.start(&m, o.workers)
 	lasts := make([]int32, s.Batch)
 	for i := range lasts {
@@ -178,15 +198,25 @@ func (o *operands[T]) groupQuery() (bench.Path, error) {
 	bind(x, bindInput, q, o.q)
 	bind(x, bindInput, newK, newest(o.k, s, s.DimQK))
 	bind(x, bindInput, newV, newest(o.v, s, s.DimV))
-	cacheK, cacheV := append([]T(nil), o.k...), append([]T(nil), o.v...)
-	bind(x, bindInput, past[0], cacheK)
-	bind(x, bindInput, past[1], cacheV)
+	if ints != nil {
+		bind(x, bindInput, m.inputs[12], ints.kScale)
+		bind(x, bindInput, m.inputs[13], ints.vScale)
+		bindCache(x, past, present, ints.k, ints.v)
+	} else {
+		bindCache(x, past, present, slices.Clone(o.k), slices.Clone(o.v))
+	}
 	bind(x, bindInput, last, lasts)
 	bind(x, bindInput, total, []int32{int32(s.SeqKV)})
 	bind(x, bindOutput, out, o.out)
-	bind(x, bindOutput, present[0], cacheK)
-	bind(x, bindOutput, present[1], cacheV)
-	return x.path("GroupQueryAttention", o.roundoff, func() { o.load(true) }, func() { o.finish(true) })
+	return x.path(name, o.roundoff, func() { o.load(true) }, func() { o.finish(true) })
+}
+
+// bindCache binds keys and values to what is before a call and to what is after it.
+func bindCache[T any](x *session, past, present []tensorType, k, v []T) {
+	bind(x, bindInput, past[0], k)
+	bind(x, bindInput, past[1], v)
+	bind(x, bindOutput, present[0], k)
+	bind(x, bindOutput, present[1], v)
 }
 
 // newest returns the last rows of a cache, as many as there are queries, as [batch, seq, heads * dim].

@@ -10,6 +10,7 @@ import (
 const (
 	typeFloat   = 1
 	typeUint8   = 2
+	typeInt8    = 3
 	typeInt32   = 6
 	typeFloat16 = 10
 )
@@ -28,6 +29,7 @@ type model struct {
 	op      string
 	ints    map[string]int64
 	floats  map[string]float32
+	texts   map[string]string
 	inputs  []tensorType // some may have no name: they are left out
 	outputs []tensorType
 	weights []weight // the last inputs
@@ -72,6 +74,10 @@ func (m *model) encode() []byte {
 		a := text(nil, 1, name)
 		a = protowire.AppendFixed32(protowire.AppendTag(a, 2, protowire.Fixed32Type), math.Float32bits(f))
 		node = message(node, 5, integer(a, 20, 1)) // FLOAT
+	}
+	for name, value := range m.texts {
+		a := text(text(nil, 1, name), 4, value)
+		node = message(node, 5, integer(a, 20, 3)) // STRING
 	}
 	node = text(node, 7, m.domain)
 

@@ -8,7 +8,8 @@ import (
 )
 
 // Extra returns what a shape asks for beside attention that is full, or causal with the last
-// query at the last key: "" if nothing. The types of keys and values do not count.
+// query at the last key: "" if nothing. The types of keys and values do not count, nor does the class: others have
+// their own ways of rounding, which the names of their paths and the errors tell.
 func Extra(s bench.Shape) string {
 	m := s.Mask
 	switch {
@@ -19,7 +20,7 @@ func Extra(s bench.Shape) string {
 	case s.KV.Page != 0:
 		return "pages"
 	}
-	s.KV = bench.KV{}
+	s.KV, s.Precision, s.ValuePrecision = bench.KV{}, qkv.PrecisionFloat32, qkv.PrecisionFloat32
 	return s.Options()
 }
 
