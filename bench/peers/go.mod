@@ -7,7 +7,7 @@ replace github.com/qkv-go/qkv => ../..
 require (
 	github.com/ajroetker/go-highway v0.0.12
 	github.com/ebitengine/purego v0.11.3
-	github.com/gomlx/compute v0.1.4
+	github.com/gomlx/compute v0.1.6
 	github.com/klauspost/cpuid/v2 v2.4.2
 	github.com/qkv-go/qkv v0.0.0-00010101000000-000000000000
 	golang.org/x/sys v0.49.0

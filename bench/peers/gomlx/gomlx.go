@@ -1,6 +1,6 @@
 // Package gomlx measures the Go backend of GoMLX, github.com/gomlx/compute.
 //
-// v0.1.4 has no fused attention there, what there is of it is not registered: attention is a
+// v0.1.6 has no fused attention there, what there is of it is not registered: attention is a
 // graph of products and a softmax. On amd64 its vector code, of products only, needs
 // GOEXPERIMENT=simd at build time.
 package gomlx
