@@ -87,10 +87,13 @@ func (o *Operands) query(row int) []float32 {
 }
 
 func (o *Operands) checkRow(row int, ref *ReferenceRow, path *Path) (c Check, err error) {
-	s, scale := o.Shape, path.roundoff()/Roundoff32
+	s, scale, least := o.Shape, path.roundoff()/Roundoff32, 0.0
+	if path != nil {
+		least = path.Off
+	}
 	batch, head, query := o.locate(row)
 	compare := func(name string, got float32, want, bound float64) {
-		bound *= scale
+		bound = bound*scale + least
 		off := math.Abs(float64(got) - want)
 		if float64(got) == want { // infinities too
 			off = 0

@@ -199,6 +199,13 @@ func TestCheckFindsErrors(t *testing.T) {
 	if _, err := o.Check(context.Background(), 1<<30, nil); err != nil {
 		t.Error(err)
 	}
+	o.Out[5] += 1e-3
+	for off, ok := range map[float64]bool{0: false, 0.9e-3: false, 1.1e-3: true} {
+		if _, err := o.Check(context.Background(), 1<<30, &Path{Off: off, NoLSE: true}); (err == nil) != ok {
+			t.Errorf("off by 1e-3 where a path may be by %g: error %v", off, err)
+		}
+	}
+	o.Out[5] -= 1e-3
 	for _, c := range []struct {
 		text  string
 		spoil func(c *qkv.Call)

@@ -42,6 +42,10 @@ type Path struct {
 	// Roundoff is the unit roundoff of the arithmetic, 0 for that of float32.
 	Roundoff float64
 
+	// Off is how far an element of the output of attention may be off beside that: of values that a path rounds to
+	// integers a 0 need not stay 0.
+	Off float64
+
 	// Rounds is what a path of a product rounds beside that.
 	Rounds Rounds
 

@@ -138,6 +138,7 @@ func (s *System) attention(in *bench.Operands, workers int) ([]bench.Path, error
 	}
 	paths, kinds, err := s.paths(in, w, tensors, in.Out)
 	for i := range paths {
+		paths[i].Off = step(shape.KV.V)
 		switch kinds[i].Type {
 		case "float16":
 			paths[i].Roundoff = bench.RoundoffFloat16
@@ -146,6 +147,18 @@ func (s *System) attention(in *bench.Operands, workers int) ([]bench.Path, error
 		}
 	}
 	return paths, err
+}
+
+// step returns how far a value of the newest tokens may be off, which a call rounds to integers with a zero point. Values
+// are standard normal numbers, the largest of them below 6.
+func step(e kernel.Elem) float64 {
+	switch e {
+	case kernel.Int8, kernel.Q8_0:
+		return 6. / 255
+	case kernel.Q4_0:
+		return 6. / 15
+	}
+	return 0
 }
 
 // paths starts the process, which paths share until the last is closed. The first of the tensors may change between
