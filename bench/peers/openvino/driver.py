@@ -79,7 +79,9 @@ class Attention:
     def ways(self):
         quantised = self.k[1] is not None
         list = []
-        if not quantised and (self.queries == 1 or self.heads == self.kv_heads) and (not self.causal or self.queries == self.keys):
+        # Of one query the weights of thousands of keys are rounded to bfloat16, and so are their sums.
+        plain = not quantised and not (self.queries == 1 and self.type == "bfloat16")
+        if plain and (self.queries == 1 or self.heads == self.kv_heads) and (not self.causal or self.queries == self.keys):
             kinds = ["f32", "bf16"] if self.type == "bfloat16" else ["f32"]
             for kind in kinds:
                 list.append(("ScaledDotProductAttention, %s, computed in %s" % (self.type, kind), ROUNDING[kind], lambda kind=kind: self.fused(kind)))
