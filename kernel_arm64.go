@@ -16,7 +16,7 @@ var neondotSet = kernel.Set{
 	Name:  "neondot",
 	Base:  "neon",
 	Needs: kernel.ASIMD | kernel.ASIMDDP,
-	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 768, PeakBFloat16FLOPs: 192, StripLanes: 4,
+	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 768, PeakBFloat16FLOPs: 192, WholePanels: true, StripLanes: 4,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
 	Scores:               scoresNEON,
@@ -48,7 +48,7 @@ var neondotSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeNEON),
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEONDOT,
-	MultiplyRowInt8:      multiplyRowInt8Generic,
+	MultiplyRowInt8:      multiplyRowInt8NEONDOT,
 	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
@@ -72,7 +72,7 @@ var neondotSet = kernel.Set{
 var neonSet = kernel.Set{
 	Name:  "neon",
 	Needs: kernel.ASIMD,
-	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 384, PeakBFloat16FLOPs: 192, StripLanes: 4,
+	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 384, PeakBFloat16FLOPs: 192, WholePanels: true, StripLanes: 4,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
 	Scores:               scoresNEON,
@@ -104,7 +104,7 @@ var neonSet = kernel.Set{
 	Quantize:             quantizeWith(quantizeNEON),
 	UnpackInt8:           unpackInt8NEON,
 	MultiplyInt8:         multiplyInt8NEON,
-	MultiplyRowInt8:      multiplyRowInt8Generic,
+	MultiplyRowInt8:      multiplyRowInt8NEON,
 	PackWeights:          packWeightsNEON,
 	ConvertInt8:          convertInt8With(convertInt8NEON),
 	PackInt8:             packInt8NEON,
@@ -138,6 +138,11 @@ func decodeAccumulateInt8NEONDOT(a *kernel.DecodeAccumulateInt8Args)
 //
 //go:noescape
 func multiplyInt8NEONDOT(a *kernel.MultiplyInt8Args)
+
+// multiplyRowInt8NEONDOT is multiplyRowInt8Generic.
+//
+//go:noescape
+func multiplyRowInt8NEONDOT(a *kernel.MultiplyRowInt8Args)
 
 // peakInt8NEONDOT runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8NEONDOT(n int)
@@ -271,6 +276,11 @@ func unpackInt8NEON(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8NEON(a *kernel.MultiplyInt8Args)
+
+// multiplyRowInt8NEON is multiplyRowInt8Generic.
+//
+//go:noescape
+func multiplyRowInt8NEON(a *kernel.MultiplyRowInt8Args)
 
 // packWeightsNEON is packWeightsGeneric.
 //

@@ -6826,6 +6826,3336 @@ addednibbles1x1:
 	ADD $16, R24
 	JMP nibbles1Vec
 
+// func multiplyRowInt8NEONDOT(a *kernel.MultiplyRowInt8Args)
+//
+//	for panels, each behind the one before it in W, Bias and C {
+//		c = (Add ? C : +0) + (Bias != nil ? Bias : +0)
+//		for steps of 256 terms, or what is left {
+//			if it is not the first { c += +0 }
+//			acc = +0
+//			for blocks b of 32 terms, groups g of the block {
+//				sum = the sum of (codes - 128) * integers of X, exactly
+//				acc = fma(float(sum), scale[b][g] * D, acc)
+//				if the type has minima { acc = fma(minimum[b], Sum, acc) }
+//			}
+//			c += acc
+//		}
+//		C = c
+//	}
+//
+// Needs: asimd asimddp.
+// Registers:
+//
+//	R0 arguments
+//	R19 X, at the block
+//	R20 W, at the quad
+//	R21 bytes of a row of lanes
+//	R22 scales, at the block
+//	R23 bytes of a row of lanes of scales
+//	R24 terms left of the step
+//	R25 terms behind the step
+//	R26 bytes of lanes before the micro-tile
+//	R1 the panel
+//	R2 the one behind it
+//	R3 C
+//	R4 Bias, or 0
+//	R5 panels left
+//	R6 what is asked for
+//	R7 scratch
+//	int8, 3 vectors: V0..V2 C; V3..V5 sums; V6 sums of integers; V7 sums of integers; V8 sums of integers; V9..V10 integers of X; V11 D, Sum and Whole; V12..V14 W; V15 scratch; V16 128 in each byte
+//	q4_k, 3 vectors: V0..V2 C; V3..V5 sums; V6 sums of integers; V7 sums of integers; V8 sums of integers; V9..V10 integers of X; V11 D, Sum and Whole; V12..V14 W; V15 scratch; V16..V18 numbers of scales; V19..V21 numbers of minima; V22 4 bits; V23 Table; V24 codes
+//	q5_k, 3 vectors: V0..V2 C; V3..V5 sums; V6 sums of integers; V7 sums of integers; V8 sums of integers; V9..V10 integers of X; V11 D, Sum and Whole; V12..V14 W; V15 scratch; V16..V18 numbers of scales; V19..V21 numbers of minima; V22 128 in each byte
+//	q6_k, 3 vectors: V0..V2 C; V3..V5 sums; V6 sums of integers; V7 sums of integers; V8 sums of integers; V9..V10 integers of X; V11 D, Sum and Whole; V12..V14 W; V15 scratch; V16..V18 numbers of scales; V19 128 in each byte
+TEXT ·multiplyRowInt8NEONDOT(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD 56(R0), R21 // a.Lanes
+	LSL $2, R21
+	MOVD 32(R0), R1 // a.W
+	MOVD 48(R0), R3 // a.C
+	MOVD 40(R0), R4 // a.Bias
+	MOVD 64(R0), R5 // a.Panels
+	MOVD 24(R0), R7 // a.Type
+	CMP $4, R7
+	BEQ q8_0
+	CMP $5, R7
+	BEQ q4_0
+	CMP $6, R7
+	BEQ q4_1
+	CMP $7, R7
+	BEQ q8_0
+	CMP $8, R7
+	BEQ q5_1
+	CMP $11, R7
+	BEQ q4_k
+	CMP $12, R7
+	BEQ q5_k
+	CMP $13, R7
+	BEQ q6_k
+	CMP $14, R7
+	BEQ iq4_nl
+	CMP $15, R7
+	BEQ mxfp4
+
+int8:
+	MOVD R21, R23
+
+int8Panel:
+	MOVD $0, R26
+
+int8Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileint83
+	CMP $16, R7
+	BGE tileint81
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, int8Unbiased
+	ADD R21, R4
+
+int8Unbiased:
+	SUB $1, R5
+	CBNZ R5, int8Panel
+	RET
+
+tileint83:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedint83
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedint83:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedint83
+	ADD R26, R4, R7
+
+biasedint83:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V16.B16
+
+stepint83:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortint83
+	MOVD $256, R24
+
+shortint83:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockint83:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f89e186 // sdot v6.4s, v12.16b, v9.4b[0]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f89e1a7 // sdot v7.4s, v13.16b, v9.4b[0]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f89e1c8 // sdot v8.4s, v14.16b, v9.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4fa9e186 // sdot v6.4s, v12.16b, v9.4b[1]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4fa9e1a7 // sdot v7.4s, v13.16b, v9.4b[1]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4fa9e1c8 // sdot v8.4s, v14.16b, v9.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f89e986 // sdot v6.4s, v12.16b, v9.4b[2]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f89e9a7 // sdot v7.4s, v13.16b, v9.4b[2]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f89e9c8 // sdot v8.4s, v14.16b, v9.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4fa9e986 // sdot v6.4s, v12.16b, v9.4b[3]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4fa9e9a7 // sdot v7.4s, v13.16b, v9.4b[3]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4fa9e9c8 // sdot v8.4s, v14.16b, v9.4b[3]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f8ae186 // sdot v6.4s, v12.16b, v10.4b[0]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f8ae1a7 // sdot v7.4s, v13.16b, v10.4b[0]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f8ae1c8 // sdot v8.4s, v14.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4faae186 // sdot v6.4s, v12.16b, v10.4b[1]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4faae1a7 // sdot v7.4s, v13.16b, v10.4b[1]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4faae1c8 // sdot v8.4s, v14.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f8ae986 // sdot v6.4s, v12.16b, v10.4b[2]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f8ae9a7 // sdot v7.4s, v13.16b, v10.4b[2]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f8ae9c8 // sdot v8.4s, v14.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4faae986 // sdot v6.4s, v12.16b, v10.4b[3]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4faae9a7 // sdot v7.4s, v13.16b, v10.4b[3]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4faae9c8 // sdot v8.4s, v14.16b, v10.4b[3]
+	FMOVQ (R22), F12
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVQ 16(R22), F13
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVQ 32(R22), F14
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	ADD $432, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockint83
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastint83
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepint83
+
+lastint83:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP int8Vec
+
+tileint81:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedint81
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedint81:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedint81
+	ADD R26, R4, R7
+
+biasedint81:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V8.B16
+
+stepint81:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortint81
+	MOVD $256, R24
+
+shortint81:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockint81:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f83e0c2 // sdot v2.4s, v6.16b, v3.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa3e0c2 // sdot v2.4s, v6.16b, v3.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f83e8c2 // sdot v2.4s, v6.16b, v3.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa3e8c2 // sdot v2.4s, v6.16b, v3.4b[3]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f84e0c2 // sdot v2.4s, v6.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa4e0c2 // sdot v2.4s, v6.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f84e8c2 // sdot v2.4s, v6.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa4e8c2 // sdot v2.4s, v6.16b, v4.4b[3]
+	FMOVQ (R22), F6
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $144, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockint81
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastint81
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepint81
+
+lastint81:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP int8Vec
+
+q8_0:
+	LSR $1, R21, R23
+
+q8_0Panel:
+	MOVD $0, R26
+
+q8_0Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq8_03
+	CMP $16, R7
+	BGE tileq8_01
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q8_0Unbiased
+	ADD R21, R4
+
+q8_0Unbiased:
+	SUB $1, R5
+	CBNZ R5, q8_0Panel
+	RET
+
+tileq8_03:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq8_03
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq8_03:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq8_03
+	ADD R26, R4, R7
+
+biasedq8_03:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V16.B16
+
+stepq8_03:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq8_03
+	MOVD $256, R24
+
+shortq8_03:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq8_03:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f89e186 // sdot v6.4s, v12.16b, v9.4b[0]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f89e1a7 // sdot v7.4s, v13.16b, v9.4b[0]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f89e1c8 // sdot v8.4s, v14.16b, v9.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4fa9e186 // sdot v6.4s, v12.16b, v9.4b[1]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4fa9e1a7 // sdot v7.4s, v13.16b, v9.4b[1]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4fa9e1c8 // sdot v8.4s, v14.16b, v9.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f89e986 // sdot v6.4s, v12.16b, v9.4b[2]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f89e9a7 // sdot v7.4s, v13.16b, v9.4b[2]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f89e9c8 // sdot v8.4s, v14.16b, v9.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4fa9e986 // sdot v6.4s, v12.16b, v9.4b[3]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4fa9e9a7 // sdot v7.4s, v13.16b, v9.4b[3]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4fa9e9c8 // sdot v8.4s, v14.16b, v9.4b[3]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f8ae186 // sdot v6.4s, v12.16b, v10.4b[0]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f8ae1a7 // sdot v7.4s, v13.16b, v10.4b[0]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f8ae1c8 // sdot v8.4s, v14.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4faae186 // sdot v6.4s, v12.16b, v10.4b[1]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4faae1a7 // sdot v7.4s, v13.16b, v10.4b[1]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4faae1c8 // sdot v8.4s, v14.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f8ae986 // sdot v6.4s, v12.16b, v10.4b[2]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f8ae9a7 // sdot v7.4s, v13.16b, v10.4b[2]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f8ae9c8 // sdot v8.4s, v14.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4faae986 // sdot v6.4s, v12.16b, v10.4b[3]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4faae9a7 // sdot v7.4s, v13.16b, v10.4b[3]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4faae9c8 // sdot v8.4s, v14.16b, v10.4b[3]
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	ADD $408, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq8_03
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq8_03
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq8_03
+
+lastq8_03:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q8_0Vec
+
+tileq8_01:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq8_01
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq8_01:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq8_01
+	ADD R26, R4, R7
+
+biasedq8_01:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V8.B16
+
+stepq8_01:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq8_01
+	MOVD $256, R24
+
+shortq8_01:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq8_01:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f83e0c2 // sdot v2.4s, v6.16b, v3.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa3e0c2 // sdot v2.4s, v6.16b, v3.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f83e8c2 // sdot v2.4s, v6.16b, v3.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa3e8c2 // sdot v2.4s, v6.16b, v3.4b[3]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f84e0c2 // sdot v2.4s, v6.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa4e0c2 // sdot v2.4s, v6.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f84e8c2 // sdot v2.4s, v6.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa4e8c2 // sdot v2.4s, v6.16b, v4.4b[3]
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $136, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq8_01
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq8_01
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq8_01
+
+lastq8_01:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q8_0Vec
+
+q4_0:
+	LSR $1, R21, R23
+
+q4_0Panel:
+	MOVD $0, R26
+
+q4_0Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq4_03
+	CMP $16, R7
+	BGE tileq4_01
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q4_0Unbiased
+	ADD R21, R4
+
+q4_0Unbiased:
+	SUB $1, R5
+	CBNZ R5, q4_0Panel
+	RET
+
+tileq4_03:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_03
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq4_03:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_03
+	ADD R26, R4, R7
+
+biasedq4_03:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V16.B16
+
+stepq4_03:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_03
+	MOVD $256, R24
+
+shortq4_03:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_03:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	WORD $0x4f3c056f // sshr v15.4s, v11.4s, #4
+	VDUP V15.S[2], V6.S4
+	VDUP V15.S[2], V7.S4
+	VDUP V15.S[2], V8.S4
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4f89e246 // sdot v6.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4f89e247 // sdot v7.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4f89e248 // sdot v8.4s, v18.16b, v9.4b[0]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4f8ae246 // sdot v6.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4f8ae247 // sdot v7.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4f8ae248 // sdot v8.4s, v18.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4fa9e246 // sdot v6.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4fa9e247 // sdot v7.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4fa9e248 // sdot v8.4s, v18.16b, v9.4b[1]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4faae246 // sdot v6.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4faae247 // sdot v7.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4faae248 // sdot v8.4s, v18.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4f89ea46 // sdot v6.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4f89ea47 // sdot v7.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4f89ea48 // sdot v8.4s, v18.16b, v9.4b[2]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4f8aea46 // sdot v6.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4f8aea47 // sdot v7.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4f8aea48 // sdot v8.4s, v18.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4fa9ea46 // sdot v6.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4fa9ea47 // sdot v7.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4fa9ea48 // sdot v8.4s, v18.16b, v9.4b[3]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4faaea46 // sdot v6.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4faaea47 // sdot v7.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4faaea48 // sdot v8.4s, v18.16b, v10.4b[3]
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	ADD $216, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_03
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq4_03
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq4_03
+
+lastq4_03:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q4_0Vec
+
+tileq4_01:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_01
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq4_01:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_01
+	ADD R26, R4, R7
+
+biasedq4_01:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V8.B16
+
+stepq4_01:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_01
+	MOVD $256, R24
+
+shortq4_01:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_01:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	WORD $0x4f3c04a7 // sshr v7.4s, v5.4s, #4
+	VDUP V7.S[2], V2.S4
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4f83e142 // sdot v2.4s, v10.16b, v3.4b[0]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4f84e142 // sdot v2.4s, v10.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4fa3e142 // sdot v2.4s, v10.16b, v3.4b[1]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4fa4e142 // sdot v2.4s, v10.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4f83e942 // sdot v2.4s, v10.16b, v3.4b[2]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4f84e942 // sdot v2.4s, v10.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4fa3e942 // sdot v2.4s, v10.16b, v3.4b[3]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4fa4e942 // sdot v2.4s, v10.16b, v4.4b[3]
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $72, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_01
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq4_01
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq4_01
+
+lastq4_01:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q4_0Vec
+
+q4_1:
+	LSR $1, R21, R23
+
+q4_1Panel:
+	MOVD $0, R26
+
+q4_1Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq4_13
+	CMP $16, R7
+	BGE tileq4_11
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q4_1Unbiased
+	ADD R21, R4
+
+q4_1Unbiased:
+	SUB $1, R5
+	CBNZ R5, q4_1Panel
+	RET
+
+tileq4_13:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_13
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq4_13:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_13
+	ADD R26, R4, R7
+
+biasedq4_13:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V16.B16
+
+stepq4_13:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_13
+	MOVD $256, R24
+
+shortq4_13:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_13:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4f89e246 // sdot v6.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4f89e247 // sdot v7.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4f89e248 // sdot v8.4s, v18.16b, v9.4b[0]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4f8ae246 // sdot v6.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4f8ae247 // sdot v7.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4f8ae248 // sdot v8.4s, v18.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4fa9e246 // sdot v6.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4fa9e247 // sdot v7.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4fa9e248 // sdot v8.4s, v18.16b, v9.4b[1]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4faae246 // sdot v6.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4faae247 // sdot v7.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4faae248 // sdot v8.4s, v18.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4f89ea46 // sdot v6.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4f89ea47 // sdot v7.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4f89ea48 // sdot v8.4s, v18.16b, v9.4b[2]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4f8aea46 // sdot v6.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4f8aea47 // sdot v7.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4f8aea48 // sdot v8.4s, v18.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	WORD $0x4fa9ea46 // sdot v6.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V13.B16, V18.B16
+	WORD $0x4fa9ea47 // sdot v7.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V14.B16, V18.B16
+	WORD $0x4fa9ea48 // sdot v8.4s, v18.16b, v9.4b[3]
+	VUSHR $4, V12.B16, V18.B16
+	WORD $0x4faaea46 // sdot v6.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V13.B16, V18.B16
+	WORD $0x4faaea47 // sdot v7.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V14.B16, V18.B16
+	WORD $0x4faaea48 // sdot v8.4s, v18.16b, v10.4b[3]
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4fab1183 // fmla v3.4s, v12.4s, v11.s[1]
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4fab11a4 // fmla v4.4s, v13.4s, v11.s[1]
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4fab11c5 // fmla v5.4s, v14.4s, v11.s[1]
+	ADD R23, R22
+	ADD $240, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_13
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq4_13
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq4_13
+
+lastq4_13:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q4_1Vec
+
+tileq4_11:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_11
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq4_11:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_11
+	ADD R26, R4, R7
+
+biasedq4_11:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V8.B16
+
+stepq4_11:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_11
+	MOVD $256, R24
+
+shortq4_11:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_11:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4f83e142 // sdot v2.4s, v10.16b, v3.4b[0]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4f84e142 // sdot v2.4s, v10.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4fa3e142 // sdot v2.4s, v10.16b, v3.4b[1]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4fa4e142 // sdot v2.4s, v10.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4f83e942 // sdot v2.4s, v10.16b, v3.4b[2]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4f84e942 // sdot v2.4s, v10.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	WORD $0x4fa3e942 // sdot v2.4s, v10.16b, v3.4b[3]
+	VUSHR $4, V6.B16, V10.B16
+	WORD $0x4fa4e942 // sdot v2.4s, v10.16b, v4.4b[3]
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
+	ADD R23, R22
+	ADD $80, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_11
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq4_11
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq4_11
+
+lastq4_11:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q4_1Vec
+
+q5_1:
+	LSR $1, R21, R23
+
+q5_1Panel:
+	MOVD $0, R26
+
+q5_1Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq5_13
+	CMP $16, R7
+	BGE tileq5_11
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q5_1Unbiased
+	ADD R21, R4
+
+q5_1Unbiased:
+	SUB $1, R5
+	CBNZ R5, q5_1Panel
+	RET
+
+tileq5_13:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_13
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq5_13:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_13
+	ADD R26, R4, R7
+
+biasedq5_13:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V16.B16
+
+stepq5_13:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_13
+	MOVD $256, R24
+
+shortq5_13:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_13:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f89e186 // sdot v6.4s, v12.16b, v9.4b[0]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f89e1a7 // sdot v7.4s, v13.16b, v9.4b[0]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f89e1c8 // sdot v8.4s, v14.16b, v9.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4fa9e186 // sdot v6.4s, v12.16b, v9.4b[1]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4fa9e1a7 // sdot v7.4s, v13.16b, v9.4b[1]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4fa9e1c8 // sdot v8.4s, v14.16b, v9.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f89e986 // sdot v6.4s, v12.16b, v9.4b[2]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f89e9a7 // sdot v7.4s, v13.16b, v9.4b[2]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f89e9c8 // sdot v8.4s, v14.16b, v9.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4fa9e986 // sdot v6.4s, v12.16b, v9.4b[3]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4fa9e9a7 // sdot v7.4s, v13.16b, v9.4b[3]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4fa9e9c8 // sdot v8.4s, v14.16b, v9.4b[3]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f8ae186 // sdot v6.4s, v12.16b, v10.4b[0]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f8ae1a7 // sdot v7.4s, v13.16b, v10.4b[0]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f8ae1c8 // sdot v8.4s, v14.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4faae186 // sdot v6.4s, v12.16b, v10.4b[1]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4faae1a7 // sdot v7.4s, v13.16b, v10.4b[1]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4faae1c8 // sdot v8.4s, v14.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4f8ae986 // sdot v6.4s, v12.16b, v10.4b[2]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4f8ae9a7 // sdot v7.4s, v13.16b, v10.4b[2]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4f8ae9c8 // sdot v8.4s, v14.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VEOR V16.B16, V12.B16, V12.B16
+	WORD $0x4faae986 // sdot v6.4s, v12.16b, v10.4b[3]
+	VEOR V16.B16, V13.B16, V13.B16
+	WORD $0x4faae9a7 // sdot v7.4s, v13.16b, v10.4b[3]
+	VEOR V16.B16, V14.B16, V14.B16
+	WORD $0x4faae9c8 // sdot v8.4s, v14.16b, v10.4b[3]
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4fab1183 // fmla v3.4s, v12.4s, v11.s[1]
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4fab11a4 // fmla v4.4s, v13.4s, v11.s[1]
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4fab11c5 // fmla v5.4s, v14.4s, v11.s[1]
+	ADD R23, R22
+	ADD $432, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_13
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq5_13
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq5_13
+
+lastq5_13:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q5_1Vec
+
+tileq5_11:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_11
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq5_11:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_11
+	ADD R26, R4, R7
+
+biasedq5_11:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V8.B16
+
+stepq5_11:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_11
+	MOVD $256, R24
+
+shortq5_11:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_11:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f83e0c2 // sdot v2.4s, v6.16b, v3.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa3e0c2 // sdot v2.4s, v6.16b, v3.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f83e8c2 // sdot v2.4s, v6.16b, v3.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa3e8c2 // sdot v2.4s, v6.16b, v3.4b[3]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f84e0c2 // sdot v2.4s, v6.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa4e0c2 // sdot v2.4s, v6.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4f84e8c2 // sdot v2.4s, v6.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V8.B16, V6.B16, V6.B16
+	WORD $0x4fa4e8c2 // sdot v2.4s, v6.16b, v4.4b[3]
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
+	ADD R23, R22
+	ADD $144, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_11
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq5_11
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq5_11
+
+lastq5_11:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q5_1Vec
+
+q4_k:
+	LSR $2, R21, R23
+
+q4_kPanel:
+	MOVD $0, R26
+
+q4_kVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq4_k3
+	CMP $16, R7
+	BGE tileq4_k1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q4_kUnbiased
+	ADD R21, R4
+
+q4_kUnbiased:
+	SUB $1, R5
+	CBNZ R5, q4_kPanel
+	RET
+
+tileq4_k3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_k3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq4_k3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_k3
+	ADD R26, R4, R7
+
+biasedq4_k3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V22.B16
+
+stepq4_k3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_k3
+	MOVD $256, R24
+
+shortq4_k3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	FMOVD 8(R7), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	FMOVD 16(R7), F18
+	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F19
+	WORD $0x0e217a73 // fcvtl v19.4s, v19.4h
+	WORD $0x6ea0fa73 // fneg v19.4s, v19.4s
+	FMOVD 8(R7), F20
+	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
+	WORD $0x6ea0fa94 // fneg v20.4s, v20.4s
+	FMOVD 16(R7), F21
+	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
+	WORD $0x6ea0fab5 // fneg v21.4s, v21.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_k3:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V22.B16, V12.B16, V24.B16
+	WORD $0x4f89e306 // sdot v6.4s, v24.16b, v9.4b[0]
+	VAND V22.B16, V13.B16, V24.B16
+	WORD $0x4f89e307 // sdot v7.4s, v24.16b, v9.4b[0]
+	VAND V22.B16, V14.B16, V24.B16
+	WORD $0x4f89e308 // sdot v8.4s, v24.16b, v9.4b[0]
+	VUSHR $4, V12.B16, V24.B16
+	WORD $0x4f8ae306 // sdot v6.4s, v24.16b, v10.4b[0]
+	VUSHR $4, V13.B16, V24.B16
+	WORD $0x4f8ae307 // sdot v7.4s, v24.16b, v10.4b[0]
+	VUSHR $4, V14.B16, V24.B16
+	WORD $0x4f8ae308 // sdot v8.4s, v24.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V22.B16, V12.B16, V24.B16
+	WORD $0x4fa9e306 // sdot v6.4s, v24.16b, v9.4b[1]
+	VAND V22.B16, V13.B16, V24.B16
+	WORD $0x4fa9e307 // sdot v7.4s, v24.16b, v9.4b[1]
+	VAND V22.B16, V14.B16, V24.B16
+	WORD $0x4fa9e308 // sdot v8.4s, v24.16b, v9.4b[1]
+	VUSHR $4, V12.B16, V24.B16
+	WORD $0x4faae306 // sdot v6.4s, v24.16b, v10.4b[1]
+	VUSHR $4, V13.B16, V24.B16
+	WORD $0x4faae307 // sdot v7.4s, v24.16b, v10.4b[1]
+	VUSHR $4, V14.B16, V24.B16
+	WORD $0x4faae308 // sdot v8.4s, v24.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VAND V22.B16, V12.B16, V24.B16
+	WORD $0x4f89eb06 // sdot v6.4s, v24.16b, v9.4b[2]
+	VAND V22.B16, V13.B16, V24.B16
+	WORD $0x4f89eb07 // sdot v7.4s, v24.16b, v9.4b[2]
+	VAND V22.B16, V14.B16, V24.B16
+	WORD $0x4f89eb08 // sdot v8.4s, v24.16b, v9.4b[2]
+	VUSHR $4, V12.B16, V24.B16
+	WORD $0x4f8aeb06 // sdot v6.4s, v24.16b, v10.4b[2]
+	VUSHR $4, V13.B16, V24.B16
+	WORD $0x4f8aeb07 // sdot v7.4s, v24.16b, v10.4b[2]
+	VUSHR $4, V14.B16, V24.B16
+	WORD $0x4f8aeb08 // sdot v8.4s, v24.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VAND V22.B16, V12.B16, V24.B16
+	WORD $0x4fa9eb06 // sdot v6.4s, v24.16b, v9.4b[3]
+	VAND V22.B16, V13.B16, V24.B16
+	WORD $0x4fa9eb07 // sdot v7.4s, v24.16b, v9.4b[3]
+	VAND V22.B16, V14.B16, V24.B16
+	WORD $0x4fa9eb08 // sdot v8.4s, v24.16b, v9.4b[3]
+	VUSHR $4, V12.B16, V24.B16
+	WORD $0x4faaeb06 // sdot v6.4s, v24.16b, v10.4b[3]
+	VUSHR $4, V13.B16, V24.B16
+	WORD $0x4faaeb07 // sdot v7.4s, v24.16b, v10.4b[3]
+	VUSHR $4, V14.B16, V24.B16
+	WORD $0x4faaeb08 // sdot v8.4s, v24.16b, v10.4b[3]
+	FMOVS (R22), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVS 8(R22), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e32ddce // fmul v14.4s, v14.4s, v18.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	FMOVS (R22), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e33dd8c // fmul v12.4s, v12.4s, v19.4s
+	WORD $0x4fab1183 // fmla v3.4s, v12.4s, v11.s[1]
+	FMOVS 4(R22), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e34ddad // fmul v13.4s, v13.4s, v20.4s
+	WORD $0x4fab11a4 // fmla v4.4s, v13.4s, v11.s[1]
+	FMOVS 8(R22), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e35ddce // fmul v14.4s, v14.4s, v21.4s
+	WORD $0x4fab11c5 // fmla v5.4s, v14.4s, v11.s[1]
+	ADD R23, R22
+	ADD $222, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_k3
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq4_k3
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq4_k3
+
+lastq4_k3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q4_kVec
+
+tileq4_k1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_k1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq4_k1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_k1
+	ADD R26, R4, R7
+
+biasedq4_k1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V10.B16
+
+stepq4_k1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_k1
+	MOVD $256, R24
+
+shortq4_k1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6ea0f929 // fneg v9.4s, v9.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_k1:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V10.B16, V6.B16, V12.B16
+	WORD $0x4f83e182 // sdot v2.4s, v12.16b, v3.4b[0]
+	VUSHR $4, V6.B16, V12.B16
+	WORD $0x4f84e182 // sdot v2.4s, v12.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V10.B16, V6.B16, V12.B16
+	WORD $0x4fa3e182 // sdot v2.4s, v12.16b, v3.4b[1]
+	VUSHR $4, V6.B16, V12.B16
+	WORD $0x4fa4e182 // sdot v2.4s, v12.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V10.B16, V6.B16, V12.B16
+	WORD $0x4f83e982 // sdot v2.4s, v12.16b, v3.4b[2]
+	VUSHR $4, V6.B16, V12.B16
+	WORD $0x4f84e982 // sdot v2.4s, v12.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V10.B16, V6.B16, V12.B16
+	WORD $0x4fa3e982 // sdot v2.4s, v12.16b, v3.4b[3]
+	VUSHR $4, V6.B16, V12.B16
+	WORD $0x4fa4e982 // sdot v2.4s, v12.16b, v4.4b[3]
+	FMOVS (R22), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVS (R22), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
+	ADD R23, R22
+	ADD $74, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_k1
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq4_k1
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq4_k1
+
+lastq4_k1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q4_kVec
+
+q5_k:
+	LSR $2, R21, R23
+
+q5_kPanel:
+	MOVD $0, R26
+
+q5_kVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq5_k3
+	CMP $16, R7
+	BGE tileq5_k1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q5_kUnbiased
+	ADD R21, R4
+
+q5_kUnbiased:
+	SUB $1, R5
+	CBNZ R5, q5_kPanel
+	RET
+
+tileq5_k3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_k3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq5_k3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_k3
+	ADD R26, R4, R7
+
+biasedq5_k3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V22.B16
+
+stepq5_k3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_k3
+	MOVD $256, R24
+
+shortq5_k3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	FMOVD 8(R7), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	FMOVD 16(R7), F18
+	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F19
+	WORD $0x0e217a73 // fcvtl v19.4s, v19.4h
+	WORD $0x6ea0fa73 // fneg v19.4s, v19.4s
+	FMOVD 8(R7), F20
+	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
+	WORD $0x6ea0fa94 // fneg v20.4s, v20.4s
+	FMOVD 16(R7), F21
+	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
+	WORD $0x6ea0fab5 // fneg v21.4s, v21.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_k3:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4f89e186 // sdot v6.4s, v12.16b, v9.4b[0]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4f89e1a7 // sdot v7.4s, v13.16b, v9.4b[0]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4f89e1c8 // sdot v8.4s, v14.16b, v9.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4fa9e186 // sdot v6.4s, v12.16b, v9.4b[1]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4fa9e1a7 // sdot v7.4s, v13.16b, v9.4b[1]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4fa9e1c8 // sdot v8.4s, v14.16b, v9.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4f89e986 // sdot v6.4s, v12.16b, v9.4b[2]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4f89e9a7 // sdot v7.4s, v13.16b, v9.4b[2]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4f89e9c8 // sdot v8.4s, v14.16b, v9.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4fa9e986 // sdot v6.4s, v12.16b, v9.4b[3]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4fa9e9a7 // sdot v7.4s, v13.16b, v9.4b[3]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4fa9e9c8 // sdot v8.4s, v14.16b, v9.4b[3]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4f8ae186 // sdot v6.4s, v12.16b, v10.4b[0]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4f8ae1a7 // sdot v7.4s, v13.16b, v10.4b[0]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4f8ae1c8 // sdot v8.4s, v14.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4faae186 // sdot v6.4s, v12.16b, v10.4b[1]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4faae1a7 // sdot v7.4s, v13.16b, v10.4b[1]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4faae1c8 // sdot v8.4s, v14.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4f8ae986 // sdot v6.4s, v12.16b, v10.4b[2]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4f8ae9a7 // sdot v7.4s, v13.16b, v10.4b[2]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4f8ae9c8 // sdot v8.4s, v14.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VEOR V22.B16, V12.B16, V12.B16
+	WORD $0x4faae986 // sdot v6.4s, v12.16b, v10.4b[3]
+	VEOR V22.B16, V13.B16, V13.B16
+	WORD $0x4faae9a7 // sdot v7.4s, v13.16b, v10.4b[3]
+	VEOR V22.B16, V14.B16, V14.B16
+	WORD $0x4faae9c8 // sdot v8.4s, v14.16b, v10.4b[3]
+	FMOVS (R22), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVS 8(R22), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e32ddce // fmul v14.4s, v14.4s, v18.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	FMOVS (R22), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e33dd8c // fmul v12.4s, v12.4s, v19.4s
+	WORD $0x4fab1183 // fmla v3.4s, v12.4s, v11.s[1]
+	FMOVS 4(R22), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e34ddad // fmul v13.4s, v13.4s, v20.4s
+	WORD $0x4fab11a4 // fmla v4.4s, v13.4s, v11.s[1]
+	FMOVS 8(R22), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e35ddce // fmul v14.4s, v14.4s, v21.4s
+	WORD $0x4fab11c5 // fmla v5.4s, v14.4s, v11.s[1]
+	ADD R23, R22
+	ADD $414, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_k3
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq5_k3
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq5_k3
+
+lastq5_k3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q5_kVec
+
+tileq5_k1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_k1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq5_k1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_k1
+	ADD R26, R4, R7
+
+biasedq5_k1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V10.B16
+
+stepq5_k1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_k1
+	MOVD $256, R24
+
+shortq5_k1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6ea0f929 // fneg v9.4s, v9.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_k1:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4f83e0c2 // sdot v2.4s, v6.16b, v3.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4fa3e0c2 // sdot v2.4s, v6.16b, v3.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4f83e8c2 // sdot v2.4s, v6.16b, v3.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4fa3e8c2 // sdot v2.4s, v6.16b, v3.4b[3]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4f84e0c2 // sdot v2.4s, v6.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4fa4e0c2 // sdot v2.4s, v6.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4f84e8c2 // sdot v2.4s, v6.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V10.B16, V6.B16, V6.B16
+	WORD $0x4fa4e8c2 // sdot v2.4s, v6.16b, v4.4b[3]
+	FMOVS (R22), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVS (R22), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
+	ADD R23, R22
+	ADD $138, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_k1
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq5_k1
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq5_k1
+
+lastq5_k1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q5_kVec
+
+q6_k:
+	LSR $2, R21, R23
+
+q6_kPanel:
+	MOVD $0, R26
+
+q6_kVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq6_k3
+	CMP $16, R7
+	BGE tileq6_k1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q6_kUnbiased
+	ADD R21, R4
+
+q6_kUnbiased:
+	SUB $1, R5
+	CBNZ R5, q6_kPanel
+	RET
+
+tileq6_k3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq6_k3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq6_k3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq6_k3
+	ADD R26, R4, R7
+
+biasedq6_k3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V19.B16
+
+stepq6_k3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq6_k3
+	MOVD $256, R24
+
+shortq6_k3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	FMOVD 8(R7), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	FMOVD 16(R7), F18
+	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq6_k3:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4f89e186 // sdot v6.4s, v12.16b, v9.4b[0]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4f89e1a7 // sdot v7.4s, v13.16b, v9.4b[0]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4f89e1c8 // sdot v8.4s, v14.16b, v9.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4fa9e186 // sdot v6.4s, v12.16b, v9.4b[1]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4fa9e1a7 // sdot v7.4s, v13.16b, v9.4b[1]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4fa9e1c8 // sdot v8.4s, v14.16b, v9.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4f89e986 // sdot v6.4s, v12.16b, v9.4b[2]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4f89e9a7 // sdot v7.4s, v13.16b, v9.4b[2]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4f89e9c8 // sdot v8.4s, v14.16b, v9.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4fa9e986 // sdot v6.4s, v12.16b, v9.4b[3]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4fa9e9a7 // sdot v7.4s, v13.16b, v9.4b[3]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4fa9e9c8 // sdot v8.4s, v14.16b, v9.4b[3]
+	FMOVS (R22), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVS 8(R22), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e32ddce // fmul v14.4s, v14.4s, v18.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4f8ae186 // sdot v6.4s, v12.16b, v10.4b[0]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4f8ae1a7 // sdot v7.4s, v13.16b, v10.4b[0]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4f8ae1c8 // sdot v8.4s, v14.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4faae186 // sdot v6.4s, v12.16b, v10.4b[1]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4faae1a7 // sdot v7.4s, v13.16b, v10.4b[1]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4faae1c8 // sdot v8.4s, v14.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4f8ae986 // sdot v6.4s, v12.16b, v10.4b[2]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4f8ae9a7 // sdot v7.4s, v13.16b, v10.4b[2]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4f8ae9c8 // sdot v8.4s, v14.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VEOR V19.B16, V12.B16, V12.B16
+	WORD $0x4faae986 // sdot v6.4s, v12.16b, v10.4b[3]
+	VEOR V19.B16, V13.B16, V13.B16
+	WORD $0x4faae9a7 // sdot v7.4s, v13.16b, v10.4b[3]
+	VEOR V19.B16, V14.B16, V14.B16
+	WORD $0x4faae9c8 // sdot v8.4s, v14.16b, v10.4b[3]
+	FMOVS (R22), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e30dd8c // fmul v12.4s, v12.4s, v16.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e31ddad // fmul v13.4s, v13.4s, v17.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVS 8(R22), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e32ddce // fmul v14.4s, v14.4s, v18.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	ADD $411, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq6_k3
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq6_k3
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepq6_k3
+
+lastq6_k3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q6_kVec
+
+tileq6_k1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq6_k1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq6_k1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq6_k1
+	ADD R26, R4, R7
+
+biasedq6_k1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V9.B16
+
+stepq6_k1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq6_k1
+	MOVD $256, R24
+
+shortq6_k1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq6_k1:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4f83e0c2 // sdot v2.4s, v6.16b, v3.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4fa3e0c2 // sdot v2.4s, v6.16b, v3.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4f83e8c2 // sdot v2.4s, v6.16b, v3.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4fa3e8c2 // sdot v2.4s, v6.16b, v3.4b[3]
+	FMOVS (R22), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4f84e0c2 // sdot v2.4s, v6.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4fa4e0c2 // sdot v2.4s, v6.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4f84e8c2 // sdot v2.4s, v6.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VEOR V9.B16, V6.B16, V6.B16
+	WORD $0x4fa4e8c2 // sdot v2.4s, v6.16b, v4.4b[3]
+	FMOVS (R22), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $137, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq6_k1
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq6_k1
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepq6_k1
+
+lastq6_k1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q6_kVec
+
+iq4_nl:
+	LSR $1, R21, R23
+
+iq4_nlPanel:
+	MOVD $0, R26
+
+iq4_nlVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileiq4_nl3
+	CMP $16, R7
+	BGE tileiq4_nl1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, iq4_nlUnbiased
+	ADD R21, R4
+
+iq4_nlUnbiased:
+	SUB $1, R5
+	CBNZ R5, iq4_nlPanel
+	RET
+
+tileiq4_nl3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addediq4_nl3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addediq4_nl3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasediq4_nl3
+	ADD R26, R4, R7
+
+biasediq4_nl3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersiq4_nl<>(SB), R17
+	FMOVQ (R17), F17
+	VMOVI $15, V16.B16
+
+stepiq4_nl3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortiq4_nl3
+	MOVD $256, R24
+
+shortiq4_nl3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockiq4_nl3:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89e246 // sdot v6.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89e247 // sdot v7.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89e248 // sdot v8.4s, v18.16b, v9.4b[0]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8ae246 // sdot v6.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8ae247 // sdot v7.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8ae248 // sdot v8.4s, v18.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9e246 // sdot v6.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9e247 // sdot v7.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9e248 // sdot v8.4s, v18.16b, v9.4b[1]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faae246 // sdot v6.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faae247 // sdot v7.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faae248 // sdot v8.4s, v18.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89ea46 // sdot v6.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89ea47 // sdot v7.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89ea48 // sdot v8.4s, v18.16b, v9.4b[2]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8aea46 // sdot v6.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8aea47 // sdot v7.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8aea48 // sdot v8.4s, v18.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9ea46 // sdot v6.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9ea47 // sdot v7.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9ea48 // sdot v8.4s, v18.16b, v9.4b[3]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faaea46 // sdot v6.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faaea47 // sdot v7.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faaea48 // sdot v8.4s, v18.16b, v10.4b[3]
+	FMOVD (R22), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVD 16(R22), F14
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	ADD $216, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockiq4_nl3
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastiq4_nl3
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepiq4_nl3
+
+lastiq4_nl3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP iq4_nlVec
+
+tileiq4_nl1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addediq4_nl1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addediq4_nl1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasediq4_nl1
+	ADD R26, R4, R7
+
+biasediq4_nl1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersiq4_nl<>(SB), R17
+	FMOVQ (R17), F9
+	VMOVI $15, V8.B16
+
+stepiq4_nl1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortiq4_nl1
+	MOVD $256, R24
+
+shortiq4_nl1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockiq4_nl1:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f83e142 // sdot v2.4s, v10.16b, v3.4b[0]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f84e142 // sdot v2.4s, v10.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa3e142 // sdot v2.4s, v10.16b, v3.4b[1]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa4e142 // sdot v2.4s, v10.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f83e942 // sdot v2.4s, v10.16b, v3.4b[2]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f84e942 // sdot v2.4s, v10.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa3e942 // sdot v2.4s, v10.16b, v3.4b[3]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa4e942 // sdot v2.4s, v10.16b, v4.4b[3]
+	FMOVD (R22), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $72, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockiq4_nl1
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastiq4_nl1
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepiq4_nl1
+
+lastiq4_nl1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP iq4_nlVec
+
+mxfp4:
+	MOVD R21, R23
+
+mxfp4Panel:
+	MOVD $0, R26
+
+mxfp4Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tilemxfp43
+	CMP $16, R7
+	BGE tilemxfp41
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, mxfp4Unbiased
+	ADD R21, R4
+
+mxfp4Unbiased:
+	SUB $1, R5
+	CBNZ R5, mxfp4Panel
+	RET
+
+tilemxfp43:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedmxfp43
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedmxfp43:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedmxfp43
+	ADD R26, R4, R7
+
+biasedmxfp43:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersmxfp4<>(SB), R17
+	FMOVQ (R17), F17
+	VMOVI $15, V16.B16
+
+stepmxfp43:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortmxfp43
+	MOVD $256, R24
+
+shortmxfp43:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockmxfp43:
+	FMOVQ 32(R19), F11
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89e246 // sdot v6.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89e247 // sdot v7.4s, v18.16b, v9.4b[0]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89e248 // sdot v8.4s, v18.16b, v9.4b[0]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8ae246 // sdot v6.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8ae247 // sdot v7.4s, v18.16b, v10.4b[0]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8ae248 // sdot v8.4s, v18.16b, v10.4b[0]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9e246 // sdot v6.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9e247 // sdot v7.4s, v18.16b, v9.4b[1]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9e248 // sdot v8.4s, v18.16b, v9.4b[1]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faae246 // sdot v6.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faae247 // sdot v7.4s, v18.16b, v10.4b[1]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faae248 // sdot v8.4s, v18.16b, v10.4b[1]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89ea46 // sdot v6.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89ea47 // sdot v7.4s, v18.16b, v9.4b[2]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f89ea48 // sdot v8.4s, v18.16b, v9.4b[2]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8aea46 // sdot v6.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8aea47 // sdot v7.4s, v18.16b, v10.4b[2]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4f8aea48 // sdot v8.4s, v18.16b, v10.4b[2]
+	FMOVQ (R20), F12
+	FMOVQ 16(R20), F13
+	FMOVQ 32(R20), F14
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9ea46 // sdot v6.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9ea47 // sdot v7.4s, v18.16b, v9.4b[3]
+	VAND V16.B16, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4fa9ea48 // sdot v8.4s, v18.16b, v9.4b[3]
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faaea46 // sdot v6.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faaea47 // sdot v7.4s, v18.16b, v10.4b[3]
+	VUSHR $4, V14.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x4faaea48 // sdot v8.4s, v18.16b, v10.4b[3]
+	FMOVQ (R22), F12
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8b918c // fmul v12.4s, v12.4s, v11.s[0]
+	VFMLA V12.S4, V6.S4, V3.S4
+	FMOVQ 16(R22), F13
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f8b91ad // fmul v13.4s, v13.4s, v11.s[0]
+	VFMLA V13.S4, V7.S4, V4.S4
+	FMOVQ 32(R22), F14
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8b91ce // fmul v14.4s, v14.4s, v11.s[0]
+	VFMLA V14.S4, V8.S4, V5.S4
+	ADD R23, R22
+	ADD $240, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockmxfp43
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastmxfp43
+	VMOVI $0, V15.B16
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	JMP stepmxfp43
+
+lastmxfp43:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP mxfp4Vec
+
+tilemxfp41:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedmxfp41
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedmxfp41:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedmxfp41
+	ADD R26, R4, R7
+
+biasedmxfp41:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersmxfp4<>(SB), R17
+	FMOVQ (R17), F9
+	VMOVI $15, V8.B16
+
+stepmxfp41:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortmxfp41
+	MOVD $256, R24
+
+shortmxfp41:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockmxfp41:
+	FMOVQ 32(R19), F5
+	FMOVQ (R19), F3
+	FMOVQ 16(R19), F4
+	VMOVI $0, V2.B16
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f83e142 // sdot v2.4s, v10.16b, v3.4b[0]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f84e142 // sdot v2.4s, v10.16b, v4.4b[0]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa3e142 // sdot v2.4s, v10.16b, v3.4b[1]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa4e142 // sdot v2.4s, v10.16b, v4.4b[1]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f83e942 // sdot v2.4s, v10.16b, v3.4b[2]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4f84e942 // sdot v2.4s, v10.16b, v4.4b[2]
+	FMOVQ (R20), F6
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VAND V8.B16, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa3e942 // sdot v2.4s, v10.16b, v3.4b[3]
+	VUSHR $4, V6.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x4fa4e942 // sdot v2.4s, v10.16b, v4.4b[3]
+	FMOVQ (R22), F6
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8590c6 // fmul v6.4s, v6.4s, v5.s[0]
+	VFMLA V6.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $80, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockmxfp41
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastmxfp41
+	VMOVI $0, V7.B16
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	JMP stepmxfp41
+
+lastmxfp41:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP mxfp4Vec
+
 // func peakInt8NEONDOT(n int)
 //
 //	for range n {
@@ -82368,6 +85698,4544 @@ addednibbles1x1:
 	ADD $16, R24
 	JMP nibbles1Vec
 
+// func multiplyRowInt8NEON(a *kernel.MultiplyRowInt8Args)
+//
+//	for panels, each behind the one before it in W, Bias and C {
+//		c = (Add ? C : +0) + (Bias != nil ? Bias : +0)
+//		for steps of 256 terms, or what is left {
+//			if it is not the first { c += +0 }
+//			acc = +0
+//			for blocks b of 32 terms, groups g of the block {
+//				sum = the sum of (codes - 128) * integers of X, exactly
+//				acc = fma(float(sum), scale[b][g] * D, acc)
+//				if the type has minima { acc = fma(minimum[b], Sum, acc) }
+//			}
+//			c += acc
+//		}
+//		C = c
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X, at the block
+//	R20 W, at the quad
+//	R21 bytes of a row of lanes
+//	R22 scales, at the block
+//	R23 bytes of a row of lanes of scales
+//	R24 terms left of the step
+//	R25 terms behind the step
+//	R26 bytes of lanes before the micro-tile
+//	R1 the panel
+//	R2 the one behind it
+//	R3 C
+//	R4 Bias, or 0
+//	R5 panels left
+//	R6 what is asked for
+//	R7 scratch
+//	int8, 3 vectors: V0..V2 C; V3..V5 sums; V6..V7 sums of integers; V8..V9 sums of integers; V10..V11 sums of integers; V12..V13 integers of X; V14 D, Sum and Whole; V15..V17 W; V18 scratch; V19 four integers; V20 128 in each byte
+//	q4_k, 3 vectors: V0..V2 C; V3..V5 sums; V6..V7 sums of integers; V8..V9 sums of integers; V10..V11 sums of integers; V12..V13 integers of X; V14 D, Sum and Whole; V15..V17 W; V18 scratch; V19 four integers; V20..V22 numbers of scales; V23..V25 numbers of minima; V26 4 bits; V27 Table; V28 codes
+//	q5_k, 3 vectors: V0..V2 C; V3..V5 sums; V6..V7 sums of integers; V8..V9 sums of integers; V10..V11 sums of integers; V12..V13 integers of X; V14 D, Sum and Whole; V15..V17 W; V18 scratch; V19 four integers; V20..V22 numbers of scales; V23..V25 numbers of minima; V26 128 in each byte
+//	q6_k, 3 vectors: V0..V2 C; V3..V5 sums; V6..V7 sums of integers; V8..V9 sums of integers; V10..V11 sums of integers; V12..V13 integers of X; V14 D, Sum and Whole; V15..V17 W; V18 scratch; V19 four integers; V20..V22 numbers of scales; V23 128 in each byte
+TEXT ·multiplyRowInt8NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD 56(R0), R21 // a.Lanes
+	LSL $2, R21
+	MOVD 32(R0), R1 // a.W
+	MOVD 48(R0), R3 // a.C
+	MOVD 40(R0), R4 // a.Bias
+	MOVD 64(R0), R5 // a.Panels
+	MOVD 24(R0), R7 // a.Type
+	CMP $4, R7
+	BEQ q8_0
+	CMP $5, R7
+	BEQ q4_0
+	CMP $6, R7
+	BEQ q4_1
+	CMP $7, R7
+	BEQ q8_0
+	CMP $8, R7
+	BEQ q5_1
+	CMP $11, R7
+	BEQ q4_k
+	CMP $12, R7
+	BEQ q5_k
+	CMP $13, R7
+	BEQ q6_k
+	CMP $14, R7
+	BEQ iq4_nl
+	CMP $15, R7
+	BEQ mxfp4
+
+int8:
+	MOVD R21, R23
+
+int8Panel:
+	MOVD $0, R26
+
+int8Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileint83
+	CMP $16, R7
+	BGE tileint81
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, int8Unbiased
+	ADD R21, R4
+
+int8Unbiased:
+	SUB $1, R5
+	CBNZ R5, int8Panel
+	RET
+
+tileint83:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedint83
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedint83:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedint83
+	ADD R26, R4, R7
+
+biasedint83:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V20.B16
+
+stepint83:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortint83
+	MOVD $256, R24
+
+shortint83:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockint83:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	VDUP V12.S[0], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V13.S[0], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VDUP V13.S[1], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VDUP V13.S[2], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VDUP V13.S[3], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R22), F15
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVQ 16(R22), F16
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVQ 32(R22), F17
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	ADD $432, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockint83
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastint83
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepint83
+
+lastint83:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP int8Vec
+
+tileint81:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedint81
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedint81:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedint81
+	ADD R26, R4, R7
+
+biasedint81:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V10.B16
+
+stepint81:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortint81
+	MOVD $256, R24
+
+shortint81:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockint81:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[1], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[2], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[3], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[0], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V5.S[1], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[2], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V5.S[3], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R22), F7
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $144, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockint81
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastint81
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepint81
+
+lastint81:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP int8Vec
+
+q8_0:
+	LSR $1, R21, R23
+
+q8_0Panel:
+	MOVD $0, R26
+
+q8_0Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq8_03
+	CMP $16, R7
+	BGE tileq8_01
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q8_0Unbiased
+	ADD R21, R4
+
+q8_0Unbiased:
+	SUB $1, R5
+	CBNZ R5, q8_0Panel
+	RET
+
+tileq8_03:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq8_03
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq8_03:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq8_03
+	ADD R26, R4, R7
+
+biasedq8_03:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V20.B16
+
+stepq8_03:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq8_03
+	MOVD $256, R24
+
+shortq8_03:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq8_03:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	VDUP V12.S[0], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V13.S[0], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VDUP V13.S[1], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VDUP V13.S[2], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VDUP V13.S[3], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	ADD $408, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq8_03
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq8_03
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq8_03
+
+lastq8_03:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q8_0Vec
+
+tileq8_01:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq8_01
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq8_01:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq8_01
+	ADD R26, R4, R7
+
+biasedq8_01:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V10.B16
+
+stepq8_01:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq8_01
+	MOVD $256, R24
+
+shortq8_01:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq8_01:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[1], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[2], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[3], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[0], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V5.S[1], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[2], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V5.S[3], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $136, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq8_01
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq8_01
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq8_01
+
+lastq8_01:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q8_0Vec
+
+q4_0:
+	LSR $1, R21, R23
+
+q4_0Panel:
+	MOVD $0, R26
+
+q4_0Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq4_03
+	CMP $16, R7
+	BGE tileq4_01
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q4_0Unbiased
+	ADD R21, R4
+
+q4_0Unbiased:
+	SUB $1, R5
+	CBNZ R5, q4_0Panel
+	RET
+
+tileq4_03:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_03
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq4_03:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_03
+	ADD R26, R4, R7
+
+biasedq4_03:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V20.B16
+
+stepq4_03:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_03
+	MOVD $256, R24
+
+shortq4_03:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_03:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	WORD $0x4f3b05d2 // sshr v18.4s, v14.4s, #5
+	VDUP V18.S[2], V6.S4
+	VDUP V18.S[2], V7.S4
+	VDUP V18.S[2], V8.S4
+	VDUP V18.S[2], V9.S4
+	VDUP V18.S[2], V10.S4
+	VDUP V18.S[2], V11.S4
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[0], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[0], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[1], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[2], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[3], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	ADD $216, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_03
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq4_03
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq4_03
+
+lastq4_03:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q4_0Vec
+
+tileq4_01:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_01
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq4_01:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_01
+	ADD R26, R4, R7
+
+biasedq4_01:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V10.B16
+
+stepq4_01:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_01
+	MOVD $256, R24
+
+shortq4_01:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_01:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	WORD $0x4f3b04c8 // sshr v8.4s, v6.4s, #5
+	VDUP V8.S[2], V2.S4
+	VDUP V8.S[2], V3.S4
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[0], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[1], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[1], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[2], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[2], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V4.S[3], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[3], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $72, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_01
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq4_01
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq4_01
+
+lastq4_01:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q4_0Vec
+
+q4_1:
+	LSR $1, R21, R23
+
+q4_1Panel:
+	MOVD $0, R26
+
+q4_1Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq4_13
+	CMP $16, R7
+	BGE tileq4_11
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q4_1Unbiased
+	ADD R21, R4
+
+q4_1Unbiased:
+	SUB $1, R5
+	CBNZ R5, q4_1Panel
+	RET
+
+tileq4_13:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_13
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq4_13:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_13
+	ADD R26, R4, R7
+
+biasedq4_13:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V20.B16
+
+stepq4_13:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_13
+	MOVD $256, R24
+
+shortq4_13:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_13:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[0], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[0], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[1], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[2], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[3], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	WORD $0x4fae11e3 // fmla v3.4s, v15.4s, v14.s[1]
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	WORD $0x4fae1204 // fmla v4.4s, v16.4s, v14.s[1]
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	WORD $0x4fae1225 // fmla v5.4s, v17.4s, v14.s[1]
+	ADD R23, R22
+	ADD $240, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_13
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq4_13
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq4_13
+
+lastq4_13:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q4_1Vec
+
+tileq4_11:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_11
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq4_11:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_11
+	ADD R26, R4, R7
+
+biasedq4_11:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V10.B16
+
+stepq4_11:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_11
+	MOVD $256, R24
+
+shortq4_11:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_11:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[0], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[1], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[1], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[2], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[2], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V4.S[3], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[3], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x4fa610e1 // fmla v1.4s, v7.4s, v6.s[1]
+	ADD R23, R22
+	ADD $80, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_11
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq4_11
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq4_11
+
+lastq4_11:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q4_1Vec
+
+q5_1:
+	LSR $1, R21, R23
+
+q5_1Panel:
+	MOVD $0, R26
+
+q5_1Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq5_13
+	CMP $16, R7
+	BGE tileq5_11
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q5_1Unbiased
+	ADD R21, R4
+
+q5_1Unbiased:
+	SUB $1, R5
+	CBNZ R5, q5_1Panel
+	RET
+
+tileq5_13:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_13
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq5_13:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_13
+	ADD R26, R4, R7
+
+biasedq5_13:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V20.B16
+
+stepq5_13:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_13
+	MOVD $256, R24
+
+shortq5_13:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_13:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	VDUP V12.S[0], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V13.S[0], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VDUP V13.S[1], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VDUP V13.S[2], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VDUP V13.S[3], V19.S4
+	VEOR V20.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V20.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V20.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	WORD $0x4fae11e3 // fmla v3.4s, v15.4s, v14.s[1]
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	WORD $0x4fae1204 // fmla v4.4s, v16.4s, v14.s[1]
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	WORD $0x4fae1225 // fmla v5.4s, v17.4s, v14.s[1]
+	ADD R23, R22
+	ADD $432, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_13
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq5_13
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq5_13
+
+lastq5_13:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q5_1Vec
+
+tileq5_11:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_11
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq5_11:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_11
+	ADD R26, R4, R7
+
+biasedq5_11:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V10.B16
+
+stepq5_11:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_11
+	MOVD $256, R24
+
+shortq5_11:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_11:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[1], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[2], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[3], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[0], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V5.S[1], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[2], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V5.S[3], V9.S4
+	VEOR V10.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x4fa610e1 // fmla v1.4s, v7.4s, v6.s[1]
+	ADD R23, R22
+	ADD $144, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_11
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq5_11
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq5_11
+
+lastq5_11:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q5_1Vec
+
+q4_k:
+	LSR $2, R21, R23
+
+q4_kPanel:
+	MOVD $0, R26
+
+q4_kVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq4_k3
+	CMP $16, R7
+	BGE tileq4_k1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q4_kUnbiased
+	ADD R21, R4
+
+q4_kUnbiased:
+	SUB $1, R5
+	CBNZ R5, q4_kPanel
+	RET
+
+tileq4_k3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_k3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq4_k3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_k3
+	ADD R26, R4, R7
+
+biasedq4_k3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V26.B16
+
+stepq4_k3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_k3
+	MOVD $256, R24
+
+shortq4_k3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F20
+	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
+	FMOVD 8(R7), F21
+	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
+	FMOVD 16(R7), F22
+	WORD $0x0e217ad6 // fcvtl v22.4s, v22.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F23
+	WORD $0x0e217af7 // fcvtl v23.4s, v23.4h
+	WORD $0x6ea0faf7 // fneg v23.4s, v23.4s
+	FMOVD 8(R7), F24
+	WORD $0x0e217b18 // fcvtl v24.4s, v24.4h
+	WORD $0x6ea0fb18 // fneg v24.4s, v24.4s
+	FMOVD 16(R7), F25
+	WORD $0x0e217b39 // fcvtl v25.4s, v25.4h
+	WORD $0x6ea0fb39 // fneg v25.4s, v25.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_k3:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[0], V19.S4
+	VAND V26.B16, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V26.B16, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V26.B16, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[0], V19.S4
+	VUSHR $4, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VAND V26.B16, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V26.B16, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V26.B16, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[1], V19.S4
+	VUSHR $4, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VAND V26.B16, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V26.B16, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V26.B16, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[2], V19.S4
+	VUSHR $4, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VAND V26.B16, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V26.B16, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V26.B16, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[3], V19.S4
+	VUSHR $4, V15.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V28.B16
+	WORD $0x0e33c392 // smull v18.8h, v28.8b, v19.8b
+	WORD $0x4e33c39f // smull2 v31.8h, v28.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVS (R22), F15
+	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
+	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e34ddef // fmul v15.4s, v15.4s, v20.4s
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F16
+	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
+	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e35de10 // fmul v16.4s, v16.4s, v21.4s
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVS 8(R22), F17
+	WORD $0x0f08a631 // sxtl v17.8h, v17.8b
+	WORD $0x0f10a631 // sxtl v17.4s, v17.4h
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e36de31 // fmul v17.4s, v17.4s, v22.4s
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	FMOVS (R22), F15
+	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
+	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e37ddef // fmul v15.4s, v15.4s, v23.4s
+	WORD $0x4fae11e3 // fmla v3.4s, v15.4s, v14.s[1]
+	FMOVS 4(R22), F16
+	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
+	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4fae1204 // fmla v4.4s, v16.4s, v14.s[1]
+	FMOVS 8(R22), F17
+	WORD $0x0f08a631 // sxtl v17.8h, v17.8b
+	WORD $0x0f10a631 // sxtl v17.4s, v17.4h
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e39de31 // fmul v17.4s, v17.4s, v25.4s
+	WORD $0x4fae1225 // fmla v5.4s, v17.4s, v14.s[1]
+	ADD R23, R22
+	ADD $222, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_k3
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq4_k3
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq4_k3
+
+lastq4_k3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q4_kVec
+
+tileq4_k1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq4_k1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq4_k1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq4_k1
+	ADD R26, R4, R7
+
+biasedq4_k1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $15, V12.B16
+
+stepq4_k1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq4_k1
+	MOVD $256, R24
+
+shortq4_k1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	WORD $0x6ea0f96b // fneg v11.4s, v11.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq4_k1:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VAND V12.B16, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[0], V9.S4
+	VUSHR $4, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[1], V9.S4
+	VAND V12.B16, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[1], V9.S4
+	VUSHR $4, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[2], V9.S4
+	VAND V12.B16, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[2], V9.S4
+	VUSHR $4, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V4.S[3], V9.S4
+	VAND V12.B16, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[3], V9.S4
+	VUSHR $4, V7.B16, V14.B16
+	WORD $0x0e29c1c8 // smull v8.8h, v14.8b, v9.8b
+	WORD $0x4e29c1df // smull2 v31.8h, v14.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVS (R22), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVS (R22), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2bdce7 // fmul v7.4s, v7.4s, v11.4s
+	WORD $0x4fa610e1 // fmla v1.4s, v7.4s, v6.s[1]
+	ADD R23, R22
+	ADD $74, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq4_k1
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq4_k1
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq4_k1
+
+lastq4_k1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q4_kVec
+
+q5_k:
+	LSR $2, R21, R23
+
+q5_kPanel:
+	MOVD $0, R26
+
+q5_kVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq5_k3
+	CMP $16, R7
+	BGE tileq5_k1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q5_kUnbiased
+	ADD R21, R4
+
+q5_kUnbiased:
+	SUB $1, R5
+	CBNZ R5, q5_kPanel
+	RET
+
+tileq5_k3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_k3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq5_k3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_k3
+	ADD R26, R4, R7
+
+biasedq5_k3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V26.B16
+
+stepq5_k3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_k3
+	MOVD $256, R24
+
+shortq5_k3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F20
+	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
+	FMOVD 8(R7), F21
+	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
+	FMOVD 16(R7), F22
+	WORD $0x0e217ad6 // fcvtl v22.4s, v22.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F23
+	WORD $0x0e217af7 // fcvtl v23.4s, v23.4h
+	WORD $0x6ea0faf7 // fneg v23.4s, v23.4s
+	FMOVD 8(R7), F24
+	WORD $0x0e217b18 // fcvtl v24.4s, v24.4h
+	WORD $0x6ea0fb18 // fneg v24.4s, v24.4s
+	FMOVD 16(R7), F25
+	WORD $0x0e217b39 // fcvtl v25.4s, v25.4h
+	WORD $0x6ea0fb39 // fneg v25.4s, v25.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_k3:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	VDUP V12.S[0], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V13.S[0], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VDUP V13.S[1], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VDUP V13.S[2], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VDUP V13.S[3], V19.S4
+	VEOR V26.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V26.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V26.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVS (R22), F15
+	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
+	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e34ddef // fmul v15.4s, v15.4s, v20.4s
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F16
+	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
+	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e35de10 // fmul v16.4s, v16.4s, v21.4s
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVS 8(R22), F17
+	WORD $0x0f08a631 // sxtl v17.8h, v17.8b
+	WORD $0x0f10a631 // sxtl v17.4s, v17.4h
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e36de31 // fmul v17.4s, v17.4s, v22.4s
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	FMOVS (R22), F15
+	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
+	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e37ddef // fmul v15.4s, v15.4s, v23.4s
+	WORD $0x4fae11e3 // fmla v3.4s, v15.4s, v14.s[1]
+	FMOVS 4(R22), F16
+	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
+	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e38de10 // fmul v16.4s, v16.4s, v24.4s
+	WORD $0x4fae1204 // fmla v4.4s, v16.4s, v14.s[1]
+	FMOVS 8(R22), F17
+	WORD $0x0f08a631 // sxtl v17.8h, v17.8b
+	WORD $0x0f10a631 // sxtl v17.4s, v17.4h
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e39de31 // fmul v17.4s, v17.4s, v25.4s
+	WORD $0x4fae1225 // fmla v5.4s, v17.4s, v14.s[1]
+	ADD R23, R22
+	ADD $414, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_k3
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq5_k3
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq5_k3
+
+lastq5_k3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q5_kVec
+
+tileq5_k1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq5_k1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq5_k1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq5_k1
+	ADD R26, R4, R7
+
+biasedq5_k1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V12.B16
+
+stepq5_k1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq5_k1
+	MOVD $256, R24
+
+shortq5_k1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	ADD R2, R7
+	ADD R2, R22
+	FMOVD (R7), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	WORD $0x6ea0f96b // fneg v11.4s, v11.4s
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq5_k1:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[1], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[2], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[3], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[0], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V5.S[1], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[2], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V5.S[3], V9.S4
+	VEOR V12.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVS (R22), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	FMOVS (R22), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2bdce7 // fmul v7.4s, v7.4s, v11.4s
+	WORD $0x4fa610e1 // fmla v1.4s, v7.4s, v6.s[1]
+	ADD R23, R22
+	ADD $138, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq5_k1
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq5_k1
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq5_k1
+
+lastq5_k1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q5_kVec
+
+q6_k:
+	LSR $2, R21, R23
+
+q6_kPanel:
+	MOVD $0, R26
+
+q6_kVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileq6_k3
+	CMP $16, R7
+	BGE tileq6_k1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, q6_kUnbiased
+	ADD R21, R4
+
+q6_kUnbiased:
+	SUB $1, R5
+	CBNZ R5, q6_kPanel
+	RET
+
+tileq6_k3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq6_k3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedq6_k3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq6_k3
+	ADD R26, R4, R7
+
+biasedq6_k3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V23.B16
+
+stepq6_k3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq6_k3
+	MOVD $256, R24
+
+shortq6_k3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F20
+	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
+	FMOVD 8(R7), F21
+	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
+	FMOVD 16(R7), F22
+	WORD $0x0e217ad6 // fcvtl v22.4s, v22.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq6_k3:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	VDUP V12.S[0], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVS (R22), F15
+	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
+	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e34ddef // fmul v15.4s, v15.4s, v20.4s
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F16
+	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
+	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e35de10 // fmul v16.4s, v16.4s, v21.4s
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVS 8(R22), F17
+	WORD $0x0f08a631 // sxtl v17.8h, v17.8b
+	WORD $0x0f10a631 // sxtl v17.4s, v17.4h
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e36de31 // fmul v17.4s, v17.4s, v22.4s
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V13.S[0], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 256(R6), PLDL2KEEP
+	VDUP V13.S[1], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 320(R6), PLDL2KEEP
+	VDUP V13.S[2], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 384(R6), PLDL2KEEP
+	VDUP V13.S[3], V19.S4
+	VEOR V23.B16, V15.B16, V15.B16
+	WORD $0x0e33c1f2 // smull v18.8h, v15.8b, v19.8b
+	WORD $0x4e33c1ff // smull2 v31.8h, v15.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VEOR V23.B16, V16.B16, V16.B16
+	WORD $0x0e33c212 // smull v18.8h, v16.8b, v19.8b
+	WORD $0x4e33c21f // smull2 v31.8h, v16.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VEOR V23.B16, V17.B16, V17.B16
+	WORD $0x0e33c232 // smull v18.8h, v17.8b, v19.8b
+	WORD $0x4e33c23f // smull2 v31.8h, v17.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVS (R22), F15
+	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
+	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e34ddef // fmul v15.4s, v15.4s, v20.4s
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVS 4(R22), F16
+	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
+	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e35de10 // fmul v16.4s, v16.4s, v21.4s
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVS 8(R22), F17
+	WORD $0x0f08a631 // sxtl v17.8h, v17.8b
+	WORD $0x0f10a631 // sxtl v17.4s, v17.4h
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e36de31 // fmul v17.4s, v17.4s, v22.4s
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	ADD $411, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq6_k3
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastq6_k3
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepq6_k3
+
+lastq6_k3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP q6_kVec
+
+tileq6_k1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedq6_k1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedq6_k1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedq6_k1
+	ADD R26, R4, R7
+
+biasedq6_k1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	VMOVI $128, V11.B16
+
+stepq6_k1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortq6_k1
+	MOVD $256, R24
+
+shortq6_k1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $2, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R22, R7
+	FMOVD (R7), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	LSR $1, R21, R2
+	ADD R2, R22
+	LSR $2, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockq6_k1:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[1], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[2], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[3], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVS (R22), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[0], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V5.S[1], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V5.S[2], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V5.S[3], V9.S4
+	VEOR V11.B16, V7.B16, V7.B16
+	WORD $0x0e29c0e8 // smull v8.8h, v7.8b, v9.8b
+	WORD $0x4e29c0ff // smull2 v31.8h, v7.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVS (R22), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $137, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockq6_k1
+	LSR $2, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastq6_k1
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepq6_k1
+
+lastq6_k1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP q6_kVec
+
+iq4_nl:
+	LSR $1, R21, R23
+
+iq4_nlPanel:
+	MOVD $0, R26
+
+iq4_nlVec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tileiq4_nl3
+	CMP $16, R7
+	BGE tileiq4_nl1
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, iq4_nlUnbiased
+	ADD R21, R4
+
+iq4_nlUnbiased:
+	SUB $1, R5
+	CBNZ R5, iq4_nlPanel
+	RET
+
+tileiq4_nl3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addediq4_nl3
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addediq4_nl3:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasediq4_nl3
+	ADD R26, R4, R7
+
+biasediq4_nl3:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersiq4_nl<>(SB), R17
+	FMOVQ (R17), F21
+	VMOVI $15, V20.B16
+
+stepiq4_nl3:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortiq4_nl3
+	MOVD $256, R24
+
+shortiq4_nl3:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockiq4_nl3:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[0], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[0], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[1], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[2], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[3], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVD (R22), F15
+	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVD 8(R22), F16
+	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVD 16(R22), F17
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	ADD $216, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockiq4_nl3
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastiq4_nl3
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepiq4_nl3
+
+lastiq4_nl3:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP iq4_nlVec
+
+tileiq4_nl1:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addediq4_nl1
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addediq4_nl1:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasediq4_nl1
+	ADD R26, R4, R7
+
+biasediq4_nl1:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersiq4_nl<>(SB), R17
+	FMOVQ (R17), F11
+	VMOVI $15, V10.B16
+
+stepiq4_nl1:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortiq4_nl1
+	MOVD $256, R24
+
+shortiq4_nl1:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	LSR $1, R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockiq4_nl1:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[0], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[1], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[1], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[2], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[2], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V4.S[3], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[3], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVD (R22), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $72, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockiq4_nl1
+	LSR $1, R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastiq4_nl1
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepiq4_nl1
+
+lastiq4_nl1:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP iq4_nlVec
+
+mxfp4:
+	MOVD R21, R23
+
+mxfp4Panel:
+	MOVD $0, R26
+
+mxfp4Vec:
+	SUB R26, R21, R7
+	CMP $48, R7
+	BGE tilemxfp43
+	CMP $16, R7
+	BGE tilemxfp41
+	MOVD R2, R1
+	ADD R21, R3
+	CBZ R4, mxfp4Unbiased
+	ADD R21, R4
+
+mxfp4Unbiased:
+	SUB $1, R5
+	CBNZ R5, mxfp4Panel
+	RET
+
+tilemxfp43:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedmxfp43
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+	FMOVQ 16(R7), F1
+	FMOVQ 32(R7), F2
+
+addedmxfp43:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedmxfp43
+	ADD R26, R4, R7
+
+biasedmxfp43:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	FMOVQ 16(R7), F31
+	WORD $0x4e3fd421 // fadd v1.4s, v1.4s, v31.4s
+	FMOVQ 32(R7), F31
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersmxfp4<>(SB), R17
+	FMOVQ (R17), F21
+	VMOVI $15, V20.B16
+
+stepmxfp43:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortmxfp43
+	MOVD $256, R24
+
+shortmxfp43:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockmxfp43:
+	FMOVQ 32(R19), F14
+	FMOVQ (R19), F12
+	FMOVQ 16(R19), F13
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V12.S[0], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[0], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V12.S[1], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[1], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 128(R6), PLDL2KEEP
+	VDUP V12.S[2], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[2], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R20), F15
+	FMOVQ 16(R20), F16
+	FMOVQ 32(R20), F17
+	ADD R21, R20
+	PRFM 192(R6), PLDL2KEEP
+	VDUP V12.S[3], V19.S4
+	VAND V20.B16, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VAND V20.B16, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VAND V20.B16, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VDUP V13.S[3], V19.S4
+	VUSHR $4, V15.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a46 // sadalp v6.4s, v18.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	VUSHR $4, V16.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a48 // sadalp v8.4s, v18.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	VUSHR $4, V17.B16, V22.B16
+	VTBL V22.B16, [V21.B16], V22.B16
+	WORD $0x0e33c2d2 // smull v18.8h, v22.8b, v19.8b
+	WORD $0x4e33c2df // smull2 v31.8h, v22.16b, v19.16b
+	WORD $0x4e606a4a // sadalp v10.4s, v18.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R22), F15
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f8e91ef // fmul v15.4s, v15.4s, v14.s[0]
+	VFMLA V15.S4, V6.S4, V3.S4
+	FMOVQ 16(R22), F16
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9210 // fmul v16.4s, v16.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V4.S4
+	FMOVQ 32(R22), F17
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f8e9231 // fmul v17.4s, v17.4s, v14.s[0]
+	VFMLA V17.S4, V10.S4, V5.S4
+	ADD R23, R22
+	ADD $240, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockmxfp43
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	CBZ R25, lastmxfp43
+	VMOVI $0, V18.B16
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	JMP stepmxfp43
+
+lastmxfp43:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	FMOVQ F1, 16(R7)
+	FMOVQ F2, 32(R7)
+	ADD $48, R26
+	JMP mxfp4Vec
+
+tilemxfp41:
+	VMOVI $0, V0.B16
+	MOVBU 72(R0), R7 // a.Add
+	CBZ R7, addedmxfp41
+	ADD R26, R3, R7
+	FMOVQ (R7), F0
+
+addedmxfp41:
+	MOVD $zeros<>(SB), R7
+	CBZ R4, biasedmxfp41
+	ADD R26, R4, R7
+
+biasedmxfp41:
+	FMOVQ (R7), F31
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	MOVD (R0), R19 // a.X
+	ADD R26, R1, R20
+	MOVD 8(R0), R25 // a.Depth
+	MOVD $numbersmxfp4<>(SB), R17
+	FMOVQ (R17), F11
+	VMOVI $15, V10.B16
+
+stepmxfp41:
+	MOVD R25, R24
+	CMP $256, R24
+	BLE shortmxfp41
+	MOVD $256, R24
+
+shortmxfp41:
+	SUB R24, R25
+	MUL R24, R21, R22
+	LSR $3, R22
+	ADD R20, R22
+	SUB R26, R22
+	MOVD R26, R7
+	ADD R7, R22
+	VMOVI $0, V1.B16
+	MOVD 80(R0), R6 // a.Ahead
+	ADD R20, R6
+	PCALIGN $32
+
+blockmxfp41:
+	FMOVQ 32(R19), F6
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[0], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[0], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM (R6), PLDL2KEEP
+	VDUP V4.S[1], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[1], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	VDUP V4.S[2], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[2], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R20), F7
+	ADD R21, R20
+	PRFM 64(R6), PLDL2KEEP
+	VDUP V4.S[3], V9.S4
+	VAND V10.B16, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VDUP V5.S[3], V9.S4
+	VUSHR $4, V7.B16, V12.B16
+	VTBL V12.B16, [V11.B16], V12.B16
+	WORD $0x0e29c188 // smull v8.8h, v12.8b, v9.8b
+	WORD $0x4e29c19f // smull2 v31.8h, v12.16b, v9.16b
+	WORD $0x4e606902 // sadalp v2.4s, v8.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R22), F7
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8690e7 // fmul v7.4s, v7.4s, v6.s[0]
+	VFMLA V7.S4, V2.S4, V1.S4
+	ADD R23, R22
+	ADD $80, R6
+	ADD $52, R19
+	SUB $32, R24
+	CBNZ R24, blockmxfp41
+	MOVD R26, R7
+	SUB R7, R22, R2
+	ADD R26, R2, R20
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	CBZ R25, lastmxfp41
+	VMOVI $0, V8.B16
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	JMP stepmxfp41
+
+lastmxfp41:
+	ADD R26, R3, R7
+	FMOVQ F0, (R7)
+	ADD $16, R26
+	JMP mxfp4Vec
+
 // func packWeightsNEON(a *kernel.PackWeightsArgs)
 //
 //	for l := range Lanes {
@@ -126238,6 +134106,14 @@ DATA laneBits<>+104(SB)/8, $0x0800000004000000
 DATA laneBits<>+112(SB)/8, $0x2000000010000000
 DATA laneBits<>+120(SB)/8, $0x8000000040000000
 GLOBL laneBits<>(SB), RODATA|NOPTR, $128
+
+DATA numbersiq4_nl<>+0(SB)/8, $0xf6eaddcfbfad9881
+DATA numbersiq4_nl<>+8(SB)/8, $0x7159453526190d01
+GLOBL numbersiq4_nl<>(SB), RODATA|NOPTR, $16
+
+DATA numbersmxfp4<>+0(SB)/8, $0x0c08060403020100
+DATA numbersmxfp4<>+8(SB)/8, $0xf4f8fafcfdfeff00
+GLOBL numbersmxfp4<>(SB), RODATA|NOPTR, $16
 
 DATA ones4<>+0(SB)/8, $0x3f8000003f800000
 DATA ones4<>+8(SB)/8, $0x3f8000003f800000

@@ -51,6 +51,7 @@ var encodings = map[string]encoding{
 	"FMLA.S[3]": {byElement, 0x4fa01800, "fmla %d.4s, %n.4s, %m.s[3]"},
 	"FMUL.S[0]": {byElement, 0x4f809000, "fmul %d.4s, %n.4s, %m.s[0]"},
 	"FMUL.S4":   {threeSame, 0x6e20dc00, "fmul" + sss},
+	"FNEG.S4":   {widen, 0x6ea0f800, "fneg %d.4s, %n.4s"},
 	"FSUB.S4":   {threeSame, 0x4ea0d400, "fsub" + sss},
 	"BIC.B16":   {threeSame, 0x4e601c00, "bic %d.16b, %n.16b, %m.16b"},
 	"SSHR.S4":   {shiftS4, 0x4f000400, "sshr %d.4s, %n.4s, #%s"},

@@ -82,7 +82,7 @@ var emitters = []emitter{
 	{field: "Quantize", emit: quantize, of: hasDot4, where: "ColStride is 1"},
 	{field: "UnpackInt8", emit: unpackInt8},
 	{field: "MultiplyInt8", emit: multiplyInt8, of: hasDot4},
-	{field: "MultiplyRowInt8", emit: multiplyRowInt8, of: hasRowInt8},
+	{field: "MultiplyRowInt8", emit: multiplyRowInt8, of: hasDot4},
 	{field: "PackWeights", emit: packWeights},
 	{field: "ConvertInt8", emit: convertInt8, of: hasDot4, where: "UnitStride is that of units without gaps"},
 	{field: "PackInt8", emit: packInt8, of: hasDot4},

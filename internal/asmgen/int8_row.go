@@ -47,8 +47,11 @@ type int8RowForm struct {
 }
 
 // shift is how far a row of lanes of float32 is shifted for the bytes of one of scales.
-func (r *int8RowForm) shift() int {
-	switch r.Scales {
+func (r *int8RowForm) shift() int { return scalesShift(r.Scales) }
+
+// scalesShift is how far a row of lanes of float32 is shifted for the bytes of one of scales.
+func scalesShift(s kernel.Int8Scales) int {
+	switch s {
 	case kernel.Int8Half, kernel.Int8HalfMin:
 		return 1
 	case kernel.Int8Groups32, kernel.Int8Groups16:
@@ -58,8 +61,11 @@ func (r *int8RowForm) shift() int {
 }
 
 // grouped reports whether scales are products of a number and of integers.
-func (r *int8RowForm) grouped() bool {
-	return r.Scales == kernel.Int8Groups32 || r.Scales == kernel.Int8Groups16
+func (r *int8RowForm) grouped() bool { return groupedScales(r.Scales) }
+
+// groupedScales reports whether scales are products of a number and of integers.
+func groupedScales(s kernel.Int8Scales) bool {
+	return s == kernel.Int8Groups32 || s == kernel.Int8Groups16
 }
 
 // kind returns the kind of a type's steps.
@@ -71,11 +77,11 @@ func (r *int8RowForm) kind() int8Kind {
 	return k
 }
 
-// hasRowInt8 reports whether an Arch has machine code for MultiplyRowInt8.
-func hasRowInt8(arch *Arch) bool { return hasDot4(arch) && arch.DotQuad == nil }
-
 // multiplyRowInt8 writes MultiplyRowInt8.
 func multiplyRowInt8(arch *Arch) *Func {
+	if arch.DotQuad != nil {
+		return multiplyRowQuads(arch)
+	}
 	f := newFunc(arch, "multiplyRowInt8", reflect.TypeFor[kernel.MultiplyRowInt8Args](), multiplyRowInt8Formula)
 	heights := arch.int8Heights()
 	vecs := heights[len(heights)-1].vecs

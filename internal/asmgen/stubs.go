@@ -30,7 +30,7 @@ func (arch *Arch) Set() kernel.Set {
 		PeakFLOPs:   2 * arch.Lanes * peakFMAs,
 		PeakInt8Ops: arch.peakInt8Ops(),
 		Paired:      hasDotPairs(arch), PeakBFloat16FLOPs: arch.peakBFloat16FLOPs(),
-		Int8Halves: arch.int8Halves(), AnyValues: arch.Lookup != nil, WholePanels: hasRowInt8(arch), SpreadsLanes: arch.spreadsLanes(), StripLanes: arch.stripVectors() * arch.Lanes,
+		Int8Halves: arch.int8Halves(), AnyValues: arch.Lookup != nil, WholePanels: hasDot4(arch), SpreadsLanes: arch.spreadsLanes(), StripLanes: arch.stripVectors() * arch.Lanes,
 	}
 }
 
