@@ -60,6 +60,7 @@ var encodings = map[string]encoding{
 	"SADDLP.H8": {widen, 0x4e202800, "saddlp %d.8h, %n.16b"},
 	"SADDLP.S4": {widen, 0x4e602800, "saddlp %d.4s, %n.8h"},
 	"SCVTF.S4":  {widen, 0x4e21d800, "scvtf %d.4s, %n.4s"},
+	"SCVTF.#24": {widen, 0x4f28e400, "scvtf %d.4s, %n.4s, #24"},
 	"SDOT.B[0]": {byElement, 0x4f80e000, "sdot %d.4s, %n.16b, %m.4b[0]"},
 	"SDOT.B[1]": {byElement, 0x4fa0e000, "sdot %d.4s, %n.16b, %m.4b[1]"},
 	"SDOT.B[2]": {byElement, 0x4f80e800, "sdot %d.4s, %n.16b, %m.4b[2]"},

@@ -173,6 +173,8 @@ type Arch struct {
 	LanesEqual func(f *Func, x, v, tmp Vec, dst Int)
 	// FMABroadcast is acc += y * an element of memory. tmp is free.
 	FMABroadcast func(f *Func, addr string, y, acc, tmp Vec)
+	// FMAElement, if not nil, is acc += y * element i of the four of x.
+	FMAElement func(f *Func, x Vec, i int, y, acc Vec)
 	// StorePart stores the first n elements of a part of 128 bits. tmp is free.
 	StorePart func(f *Func, v Vec, part, n int, ptr Int, tmp Vec)
 	// Interleave are the interleavings of elements and of pairs of them.
@@ -255,6 +257,8 @@ type Arch struct {
 	// ShrV shifts to the right, with zeros. IntToFloat converts integers with a sign.
 	ShrV       string
 	IntToFloat func(f *Func, v, dst Vec)
+	// TopsToFloat, if not nil, converts the upper bytes of dwords, with a sign, whose other bytes are 0.
+	TopsToFloat func(f *Func, v Vec)
 	// Halves converts the low halves of dwords, of binary16, to lo, and the high ones to hi, unless that
 	// is none. index is HalvesIndex, if there is one. tmp is free; lo may be pairs if there is no hi.
 	Halves      func(f *Func, index string, pairs, lo, hi, tmp Vec)

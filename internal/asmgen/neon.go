@@ -67,8 +67,8 @@ var neon = func() *Arch {
 			return mem(neonInt, disp)
 		},
 		FMABroadcast: func(f *Func, addr string, y, acc, tmp Vec) {
-			f.Broadcast(f, addr, tmp)
-			f.Op("VFMLA.S4", tmp, y, acc)
+			f.Op("FMOVS", addr, tmp)
+			f.Op("FMLA.S[0]", tmp, y, acc)
 		},
 		StorePart: func(f *Func, v Vec, _, n int, ptr Int, _ Vec) {
 			switch n {
@@ -84,6 +84,8 @@ var neon = func() *Arch {
 				f.Op("FMOVS", v, mem(ptr, 0))
 			}
 		},
+		FMAElement:   func(f *Func, x Vec, i int, y, acc Vec) { f.Op(fmt.Sprintf("FMLA.S[%d]", i), x, y, acc) },
+		TopsToFloat:  func(f *Func, v Vec) { f.Op("SCVTF.#24", v, v) },
 		Interleave:   [2]interleave{{"VZIP1.S4", "VZIP2.S4"}, {"VZIP1.D2", "VZIP2.D2"}},
 		PrefetchNear: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL1KEEP") },
 		Prefetch:     func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL2KEEP") },

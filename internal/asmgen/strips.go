@@ -84,6 +84,12 @@ type strips struct {
 	ones           string       // all bits of an exponent, where codes are linear and made numbers in mantissas
 	offset         float32      // of those codes
 	made           func(at int) // takes the values of the vectors of a part, of a row of the turn
+
+	// Where there is FMAElement, and where there is TopsToFloat, if there are registers.
+	xs     []Vec             // four elements of each row of A and part
+	bytes  []Vec             // integers of a turn, of each part
+	index  [stripTurn]string // of Shuffle, for each row of the turn
+	single bool              // a turn is of one row
 }
 
 // newStrips begins a function over strips.
@@ -390,6 +396,8 @@ func (s *strips) registers(rows int) {
 	m := s.vectors(fmt.Sprintf("%s, %d parts at a time:", s.name, s.parts))
 	s.m = m
 	units := s.parts * s.vecs
+	s.xs, s.bytes, s.index = nil, nil, [stripTurn]string{}
+	defer s.moreRegisters(rows)
 	s.acc = m.take(rows*units, "sums")
 	s.values, s.tmp = m.take(s.vecs, "values"), m.one("scratch")
 	s.scales, s.adds, s.quad, s.codes, s.nibbler, s.power, s.minus = nil, nil, nil, nil, nibbler{}, "", ""
@@ -440,6 +448,20 @@ func (s *strips) registers(rows int) {
 	}
 	if s.form.Fine && s.form.Min {
 		s.minus = s.pattern("-1", math.Float32bits(-1))
+	}
+}
+
+// moreRegisters shares out what is left of the vector registers, of vectors of four lanes.
+func (s *strips) moreRegisters(rows int) {
+	if s.form.Wide && s.TopsToFloat != nil && len(s.m.free) >= s.parts+stripTurn {
+		s.bytes = s.m.take(s.parts, "integers")
+		for i := range s.index {
+			w := uint32(4*i)<<24 | 0x808080 // beyond the vector: 0
+			s.index[i] = s.pattern(fmt.Sprintf("row %d", i), w, w+1<<24, w+2<<24, w+3<<24)
+		}
+	}
+	if n := rows * s.parts; s.FMAElement != nil && n > 0 && len(s.m.free) >= n {
+		s.xs = s.m.take(n, "elements of A")
 	}
 }
 
@@ -542,6 +564,14 @@ func (s *strips) multiplyAdd(at int) {
 	units := s.parts * s.vecs
 	for r, a := range s.a {
 		x, acc := mem(a, 4*(s.part*kernel.KC+at)), s.acc[r*units+s.part*s.vecs:][:s.vecs]
+		if len(s.xs) > 0 && !s.single {
+			four := s.xs[r*s.parts+s.part]
+			if at%4 == 0 {
+				s.Op(s.Load, x, four)
+			}
+			s.FMAElement(s.Func, four, at%4, s.values[0], acc[0])
+			continue
+		}
 		if s.vecs == 1 {
 			s.FMABroadcast(s.Func, x, s.values[0], acc[0], s.tmp)
 			continue
@@ -574,7 +604,7 @@ func (s *strips) turns(label func(what string) string) {
 		for i := range values {
 			for s.part = range s.parts {
 				s.each(func(v Vec) {
-					s.LoadElem(s.Func, kernel.Int8, s.row(i*s.vec, 1), v)
+					s.wideRow(i, v)
 					s.finish()
 				})
 				s.made(i)
@@ -592,6 +622,20 @@ func (s *strips) turns(label func(what string) string) {
 	s.Branch(s.Func, s.left, "NE", "$0", turn)
 	s.Op(s.Sub, s.form.SubBlock, s.count)
 	s.Branch(s.Func, s.count, "GT", "$0", subBlock)
+}
+
+// wideRow loads a row of integers of the turn.
+func (s *strips) wideRow(i int, v Vec) {
+	if s.bytes == nil {
+		s.LoadElem(s.Func, kernel.Int8, s.row(i*s.vec, 1), v)
+		return
+	}
+	all := s.bytes[s.part]
+	if i == 0 {
+		s.Op(s.Load, s.row(0, 1), all)
+	}
+	s.Shuffle(s.Func, s.index[i], all, v)
+	s.TopsToFloat(s.Func, v)
 }
 
 // codesOf makes the values of a row of codes, so many bytes ahead in the part.
@@ -825,12 +869,14 @@ func (s *strips) subBlockHead() {
 func (s *strips) elements16(label func(what string) string) {
 	turn, tail, one, end := label("Turn"), label("Tail"), label("One"), label("End")
 	body := func(n int) {
+		s.single = n == 1
 		for i := range n {
 			for s.part = range s.parts {
 				s.each(func(Vec) { s.load16(s.row(2*i*s.vec, 2)) })
 				s.made(i)
 			}
 		}
+		s.single = false
 		s.turned(2*n*s.vec, n)
 		s.Op(s.Sub, n, s.count)
 	}
