@@ -67140,14 +67140,14 @@ MXFP4Block:
 //	R23 C
 //	R24 local vectors
 //	R25..R2 rows of Src
-//	Q8_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
-//	Q4_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 signs of codes; V11 upper codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-28
-//	Q4_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 m; V11 scratch; V12 lower codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24
-//	Q5_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 fifth bits; V11 fifth bits of a dword; V12 all bits; V13 a bit; V14 lower bits of bytes; V15 upper bits of bytes; V16 a byte in all; V17 a byte in all; V18 a byte in all; V19 a byte in all; V20 byte 0; V21 byte 1; V22 byte 2; V23 byte 3; V24 2^-27; V25 lower bits
-//	Q5_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 fifth bits; V11 fifth bits of a dword; V12 m; V13 scratch; V14 a bit; V15 lower bits of bytes; V16 upper bits of bytes; V17 a byte in all; V18 a byte in all; V19 a byte in all; V20 a byte in all; V21 byte 0; V22 byte 1; V23 byte 2; V24 byte 3; V25 2^-24; V26 lower bits
-//	Q4_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 what is added; V11 scratch; V12 lower codes; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-48; V19 -2^-24; V20 6 bits; V21 upper 2 of 6 bits
-//	IQ4_NL: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
-//	MXFP4: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24; V17 first bytes; V18 1; V19 -1
+//	Q8_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24; V15..V16 values of X
+//	Q4_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 signs of codes; V11 upper codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-28; V17..V18 values of X
+//	Q4_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 m; V11 scratch; V12 lower codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24; V18..V19 values of X
+//	Q5_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 fifth bits; V11 fifth bits of a dword; V12 all bits; V13 a bit; V14 lower bits of bytes; V15 upper bits of bytes; V16 a byte in all; V17 a byte in all; V18 a byte in all; V19 a byte in all; V20 byte 0; V21 byte 1; V22 byte 2; V23 byte 3; V24 2^-27; V25 lower bits; V26..V27 values of X
+//	Q5_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 fifth bits; V11 fifth bits of a dword; V12 m; V13 scratch; V14 a bit; V15 lower bits of bytes; V16 upper bits of bytes; V17 a byte in all; V18 a byte in all; V19 a byte in all; V20 a byte in all; V21 byte 0; V22 byte 1; V23 byte 2; V24 byte 3; V25 2^-24; V26 lower bits; V27..V28 values of X
+//	Q4_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 what is added; V11 scratch; V12 lower codes; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-48; V19 -2^-24; V20 6 bits; V21 upper 2 of 6 bits; V22..V23 values of X
+//	IQ4_NL: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24; V17..V18 values of X
+//	MXFP4: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24; V17 first bytes; V18 1; V19 -1; V20..V21 values of X
 TEXT ·dotWeightsNEON(SB), 0, $656-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
@@ -67240,83 +67240,71 @@ Q8_0Block2:
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ (R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 16(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 32(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 48(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	FMOVQ 18(R25), F2
 	FMOVQ 18(R26), F0
 	FMOVQ 18(R1), F4
@@ -67332,83 +67320,71 @@ Q8_0Block2:
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 64(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 80(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 96(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 112(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	PRFM 816(R25), PLDL1KEEP
 	PRFM 816(R26), PLDL1KEEP
 	PRFM 816(R1), PLDL1KEEP
@@ -67438,83 +67414,71 @@ Q8_0Block2:
 	VTBL V10.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1024(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	FMOVQ 1024(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1028(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1032(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1036(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1040(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	FMOVQ 1040(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1044(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1048(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1052(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	VTBL V10.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1056(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	FMOVQ 1056(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1060(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1064(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1068(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1072(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	FMOVQ 1072(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1076(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1080(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1084(R22), F2
-	WORD $0x4f8210a8 // fmla v8.4s, v5.4s, v2.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	FMOVQ 290(R25), F1
 	FMOVQ 290(R26), F4
 	FMOVQ 290(R1), F0
@@ -67530,83 +67494,71 @@ Q8_0Block2:
 	VTBL V10.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1088(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	FMOVQ 1088(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1092(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1096(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1100(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	VTBL V10.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1104(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	FMOVQ 1104(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1108(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1112(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1116(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1120(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	FMOVQ 1120(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1124(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1128(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1132(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1136(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	FMOVQ 1136(R22), F16
+	WORD $0x4f9010a8 // fmla v8.4s, v5.4s, v16.s[0]
 	VTBL V11.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1140(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb010a8 // fmla v8.4s, v5.4s, v16.s[1]
 	VTBL V12.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1144(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4f9018a8 // fmla v8.4s, v5.4s, v16.s[2]
 	VTBL V13.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1148(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb018a8 // fmla v8.4s, v5.4s, v16.s[3]
 	ADD $34, R25
 	ADD $34, R26
 	ADD $34, R1
@@ -67675,83 +67627,71 @@ Q8_0Block1:
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ (R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 16(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 32(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 48(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	FMOVQ 18(R25), F2
 	FMOVQ 18(R26), F0
 	FMOVQ 18(R1), F4
@@ -67767,83 +67707,71 @@ Q8_0Block1:
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 64(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 80(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 96(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	FMOVQ 112(R22), F15
+	WORD $0x4f8f10a7 // fmla v7.4s, v5.4s, v15.s[0]
 	VTBL V11.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf10a7 // fmla v7.4s, v5.4s, v15.s[1]
 	VTBL V12.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4f8f18a7 // fmla v7.4s, v5.4s, v15.s[2]
 	VTBL V13.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4faf18a7 // fmla v7.4s, v5.4s, v15.s[3]
 	ADD $34, R25
 	ADD $34, R26
 	ADD $34, R1
@@ -67947,176 +67875,152 @@ Q4_0Block2:
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ (R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VEOR V10.B16, V0.B16, V0.B16
 	VSHL $4, V0.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 16(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VEOR V10.B16, V4.B16, V4.B16
 	VSHL $4, V4.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 32(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VEOR V10.B16, V3.B16, V3.B16
 	VSHL $4, V3.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 48(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V2.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 64(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V0.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 80(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V4.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 96(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V3.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 112(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	PRFM 432(R25), PLDL1KEEP
 	PRFM 432(R26), PLDL1KEEP
 	PRFM 432(R1), PLDL1KEEP
@@ -68149,176 +68053,152 @@ Q4_0Block2:
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1024(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1024(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1028(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1032(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1036(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VEOR V10.B16, V2.B16, V2.B16
 	VSHL $4, V2.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1040(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1040(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1044(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1048(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1052(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VEOR V10.B16, V1.B16, V1.B16
 	VSHL $4, V1.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1056(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1056(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1060(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1064(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1068(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VEOR V10.B16, V3.B16, V3.B16
 	VSHL $4, V3.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1072(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1072(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1076(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1080(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1084(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V11.B16, V4.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1088(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1088(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1092(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1096(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1100(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V11.B16, V2.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1104(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1104(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1108(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1112(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1116(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V11.B16, V1.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1120(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1120(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1124(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1128(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1132(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V11.B16, V3.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1136(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1136(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1140(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1144(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1148(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	ADD $18, R25
 	ADD $18, R26
 	ADD $18, R1
@@ -68390,176 +68270,152 @@ Q4_0Block1:
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ (R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VEOR V10.B16, V4.B16, V4.B16
 	VSHL $4, V4.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 16(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VEOR V10.B16, V0.B16, V0.B16
 	VSHL $4, V0.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 32(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VEOR V10.B16, V3.B16, V3.B16
 	VSHL $4, V3.S4, V6.S4
 	VAND V11.B16, V6.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 48(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V1.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 64(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V4.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 80(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V0.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 96(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V11.B16, V3.B16, V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 112(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	ADD $18, R25
 	ADD $18, R26
 	ADD $18, R1
@@ -68662,205 +68518,181 @@ Q4_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS (R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ (R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 8(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VAND V12.B16, V0.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 16(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 16(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 24(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VAND V12.B16, V4.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 32(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 32(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 40(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VAND V12.B16, V3.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 48(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 48(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 56(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 64(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 64(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 72(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 80(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 80(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 88(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 96(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 96(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 104(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 112(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 112(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 120(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	PRFM 480(R25), PLDL1KEEP
 	PRFM 480(R26), PLDL1KEEP
 	PRFM 480(R1), PLDL1KEEP
@@ -68894,205 +68726,181 @@ Q4_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1024(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1024(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1028(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1032(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1036(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VAND V12.B16, V2.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1040(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1040(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1044(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1048(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1052(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VAND V12.B16, V1.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1056(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1056(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1060(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1064(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1068(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VAND V12.B16, V3.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1072(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1072(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1076(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1080(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1084(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1088(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1088(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1092(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1096(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1100(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1104(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1104(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1108(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1112(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1116(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1120(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1120(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1124(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1128(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1132(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1136(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1136(R22), F19
+	WORD $0x4f931168 // fmla v8.4s, v11.4s, v19.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1140(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb310a8 // fmla v8.4s, v5.4s, v19.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1144(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f931968 // fmla v8.4s, v11.4s, v19.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1148(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb318a8 // fmla v8.4s, v5.4s, v19.s[3]
 	ADD $20, R25
 	ADD $20, R26
 	ADD $20, R1
@@ -69165,205 +68973,181 @@ Q4_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS (R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ (R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 4(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 8(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 12(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VAND V12.B16, V4.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 16(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 16(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 20(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 24(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 28(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VAND V12.B16, V0.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 32(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 32(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 36(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 40(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 44(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VAND V12.B16, V3.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 48(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 48(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 52(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 56(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 60(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 64(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 64(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 68(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 72(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 76(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 80(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 80(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 84(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 88(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 92(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 96(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 96(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 100(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 104(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 108(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V12.B16, V6.B16, V6.B16
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 112(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 112(R22), F18
+	WORD $0x4f921167 // fmla v7.4s, v11.4s, v18.s[0]
 	VTBL V14.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 116(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb210a7 // fmla v7.4s, v5.4s, v18.s[1]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 120(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f921967 // fmla v7.4s, v11.4s, v18.s[2]
 	VTBL V16.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 124(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb218a7 // fmla v7.4s, v5.4s, v18.s[3]
 	ADD $20, R25
 	ADD $20, R26
 	ADD $20, R1
@@ -69492,23 +69276,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ (R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V16.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69518,23 +69299,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 16(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69544,23 +69322,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 32(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69570,23 +69345,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 48(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69596,23 +69368,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 64(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69622,23 +69391,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 80(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69648,23 +69414,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 96(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69674,23 +69437,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 112(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	PRFM 528(R25), PLDL1KEEP
 	PRFM 528(R26), PLDL1KEEP
 	PRFM 528(R1), PLDL1KEEP
@@ -69734,23 +69494,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1024(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1024(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1028(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1032(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1036(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V16.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69760,23 +69517,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1040(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1040(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1044(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1048(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1052(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69786,23 +69540,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1056(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1056(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1060(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1064(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1068(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69812,23 +69563,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1072(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1072(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1076(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1080(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1084(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69838,23 +69586,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1088(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1088(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1092(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1096(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1100(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69864,23 +69609,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1104(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1104(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1108(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1112(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1116(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69890,23 +69632,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1120(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1120(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1124(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1128(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1132(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -69916,23 +69655,20 @@ Q5_0Block2:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1136(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1136(R22), F27
+	WORD $0x4f9b10a8 // fmla v8.4s, v5.4s, v27.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1140(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a8 // fmla v8.4s, v5.4s, v27.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1144(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9b18a8 // fmla v8.4s, v5.4s, v27.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1148(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a8 // fmla v8.4s, v5.4s, v27.s[3]
 	ADD $22, R25
 	ADD $22, R26
 	ADD $22, R1
@@ -70015,23 +69751,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ (R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V16.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70041,23 +69774,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 16(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70067,23 +69797,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 32(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70093,23 +69820,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 48(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70119,23 +69843,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 64(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70145,23 +69866,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 80(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V14.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70171,23 +69889,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 96(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V13.B16, V11.B16, V11.B16
@@ -70197,23 +69912,20 @@ Q5_0Block1:
 	VTBL V20.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 112(R22), F26
+	WORD $0x4f9a10a7 // fmla v7.4s, v5.4s, v26.s[0]
 	VTBL V21.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba10a7 // fmla v7.4s, v5.4s, v26.s[1]
 	VTBL V22.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9a18a7 // fmla v7.4s, v5.4s, v26.s[2]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fba18a7 // fmla v7.4s, v5.4s, v26.s[3]
 	ADD $22, R25
 	ADD $22, R26
 	ADD $22, R1
@@ -70340,26 +70052,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS (R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ (R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 4(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 8(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 12(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70369,26 +70078,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 16(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 16(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 20(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 24(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 28(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70398,26 +70104,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 32(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 32(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 36(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 40(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 44(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70427,26 +70130,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 48(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 48(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 52(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 56(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 60(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70457,26 +70157,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 64(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 64(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 68(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 72(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 76(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70487,26 +70184,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 80(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 80(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 84(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 88(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 92(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V20.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70517,26 +70211,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 96(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 96(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 100(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 104(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 108(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V20.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70547,26 +70238,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 112(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 112(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 116(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 120(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 124(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	PRFM 576(R25), PLDL1KEEP
 	PRFM 576(R26), PLDL1KEEP
 	PRFM 576(R1), PLDL1KEEP
@@ -70610,26 +70298,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1024(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1024(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1028(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1032(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1036(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70639,26 +70324,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1040(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1040(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1044(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1048(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1052(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70668,26 +70350,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1056(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1056(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1060(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1064(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1068(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70697,26 +70376,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1072(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1072(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1076(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1080(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1084(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70727,26 +70403,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1088(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1088(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1092(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1096(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1100(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70757,26 +70430,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1104(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1104(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1108(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1112(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1116(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V20.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70787,26 +70457,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1120(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1120(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1124(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1128(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1132(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	VTBL V20.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70817,26 +70484,23 @@ Q5_1Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1136(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	FMOVQ 1136(R22), F28
+	WORD $0x4f9c11a8 // fmla v8.4s, v13.4s, v28.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1140(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc10a8 // fmla v8.4s, v5.4s, v28.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 1144(R22), F4
-	WORD $0x4f8411a8 // fmla v8.4s, v13.4s, v4.s[0]
+	WORD $0x4f9c19a8 // fmla v8.4s, v13.4s, v28.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 1148(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fbc18a8 // fmla v8.4s, v5.4s, v28.s[3]
 	ADD $24, R25
 	ADD $24, R26
 	ADD $24, R1
@@ -70919,26 +70583,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS (R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ (R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 4(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 8(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 12(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V17.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70948,26 +70609,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 16(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 16(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 20(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 24(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 28(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -70977,26 +70635,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 32(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 32(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 36(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 40(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 44(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V18.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -71006,26 +70661,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 48(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 48(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 52(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 56(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 60(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -71036,26 +70688,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 64(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 64(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 68(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 72(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 76(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V19.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -71066,26 +70715,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 80(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 80(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 84(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 88(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 92(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V20.B16, [V10.B16], V11.B16
 	VCMTST V15.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -71096,26 +70742,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 96(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 96(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 100(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 104(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 108(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	VTBL V20.B16, [V10.B16], V11.B16
 	VCMTST V16.B16, V11.B16, V11.B16
 	VAND V14.B16, V11.B16, V11.B16
@@ -71126,26 +70769,23 @@ Q5_1Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 112(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	FMOVQ 112(R22), F27
+	WORD $0x4f9b11a7 // fmla v7.4s, v13.4s, v27.s[0]
 	VTBL V22.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 116(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb10a7 // fmla v7.4s, v5.4s, v27.s[1]
 	VTBL V23.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V12.B16, V13.B16
 	VFMLA V9.S4, V5.S4, V13.S4
-	FMOVS 120(R22), F0
-	WORD $0x4f8011a7 // fmla v7.4s, v13.4s, v0.s[0]
+	WORD $0x4f9b19a7 // fmla v7.4s, v13.4s, v27.s[2]
 	VTBL V24.B16, [V6.B16], V13.B16
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	VMOV V12.B16, V5.B16
 	VFMLA V9.S4, V13.S4, V5.S4
-	FMOVS 124(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fbb18a7 // fmla v7.4s, v5.4s, v27.s[3]
 	ADD $24, R25
 	ADD $24, R26
 	ADD $24, R1
@@ -71439,101 +71079,89 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS (R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ (R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 4(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 8(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 12(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V4.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 16(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 16(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 20(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 24(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 28(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V0.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 32(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 32(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 36(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 40(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 44(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V3.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 48(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 48(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 52(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 56(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 60(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	PRFM 432(R25), PLDL1KEEP
 	PRFM 432(R26), PLDL1KEEP
 	PRFM 432(R1), PLDL1KEEP
@@ -71557,101 +71185,89 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1024(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1024(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1028(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1032(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1036(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VAND V13.B16, V1.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1040(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1040(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1044(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1048(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1052(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VAND V13.B16, V2.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1056(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1056(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1060(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1064(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1068(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VAND V13.B16, V3.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1072(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1072(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1076(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1080(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1084(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	FMOVQ 32(R25), F0
 	FMOVQ 32(R26), F1
 	FMOVQ 32(R1), F2
@@ -71671,101 +71287,89 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 64(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 64(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 72(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V0.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 80(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 80(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 88(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V4.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 96(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 96(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 104(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V3.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 112(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 112(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 120(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	FMOVQ 176(R25), F2
 	FMOVQ 176(R26), F0
 	FMOVQ 176(R1), F4
@@ -71785,101 +71389,89 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1088(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1088(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1092(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1096(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1100(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VAND V13.B16, V2.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1104(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1104(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1108(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1112(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1116(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VAND V13.B16, V1.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1120(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1120(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1124(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1128(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1132(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VAND V13.B16, V3.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1136(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1136(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1140(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1144(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1148(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	FMOVQ 16(R25), F4
 	FMOVQ 16(R26), F2
 	FMOVQ 16(R1), F1
@@ -71900,104 +71492,92 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 128(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 128(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 132(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 136(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 140(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 144(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 144(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 148(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 152(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 156(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 160(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 160(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 164(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 168(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 172(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 176(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 176(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 180(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 184(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 188(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	FMOVQ 160(R25), F1
 	FMOVQ 160(R26), F4
 	FMOVQ 160(R1), F0
@@ -72018,104 +71598,92 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1152(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1152(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1156(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1160(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1164(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1168(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1168(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1172(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1176(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1180(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1184(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1184(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1188(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1192(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1196(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1200(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	FMOVQ 1200(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1204(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1208(R22), F4
-	WORD $0x4f841168 // fmla v8.4s, v11.4s, v4.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1212(R22), F4
-	WORD $0x4f8410a8 // fmla v8.4s, v5.4s, v4.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	FMOVQ 32(R25), F0
 	FMOVQ 32(R26), F1
 	FMOVQ 32(R1), F2
@@ -72136,104 +71704,92 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 192(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 192(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 196(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 200(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 204(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 208(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 208(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 212(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 216(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 220(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 224(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 224(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 228(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 232(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 236(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 240(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 240(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 244(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 248(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 252(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	FMOVQ 176(R25), F2
 	FMOVQ 176(R26), F0
 	FMOVQ 176(R1), F4
@@ -72254,104 +71810,92 @@ Q4_KSubBlocks2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1216(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1216(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1220(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1224(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1228(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1232(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1232(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1236(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1240(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1244(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1248(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1248(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1252(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1256(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1260(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1264(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	FMOVQ 1264(R22), F23
+	WORD $0x4f971168 // fmla v8.4s, v11.4s, v23.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1268(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb710a8 // fmla v8.4s, v5.4s, v23.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 1272(R22), F0
-	WORD $0x4f801168 // fmla v8.4s, v11.4s, v0.s[0]
+	WORD $0x4f971968 // fmla v8.4s, v11.4s, v23.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 1276(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb718a8 // fmla v8.4s, v5.4s, v23.s[3]
 	ADD $32, R25
 	ADD $32, R26
 	ADD $32, R1
@@ -72521,101 +72065,89 @@ Q4_KSubBlocks1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS (R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	FMOVQ (R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 4(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 8(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 12(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V1.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 16(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	FMOVQ 16(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 20(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 24(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 28(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V2.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 32(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	FMOVQ 32(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 36(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 40(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 44(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V3.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 48(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	FMOVQ 48(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 52(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 56(R22), F4
-	WORD $0x4f841167 // fmla v7.4s, v11.4s, v4.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 60(R22), F4
-	WORD $0x4f8410a7 // fmla v7.4s, v5.4s, v4.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	FMOVQ 32(R25), F0
 	FMOVQ 32(R26), F1
 	FMOVQ 32(R1), F2
@@ -72635,101 +72167,89 @@ Q4_KSubBlocks1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 64(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 64(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 72(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V0.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 80(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 80(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 88(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V4.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 96(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 96(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 104(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VAND V13.B16, V3.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 112(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	FMOVQ 112(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 120(R22), F1
-	WORD $0x4f811167 // fmla v7.4s, v11.4s, v1.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	FMOVQ 16(R25), F2
 	FMOVQ 16(R26), F0
 	FMOVQ 16(R1), F4
@@ -72750,104 +72270,92 @@ Q4_KSubBlocks1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 128(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	FMOVQ 128(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 132(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 136(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 140(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 144(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	FMOVQ 144(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 148(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 152(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 156(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 160(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	FMOVQ 160(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 164(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 168(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 172(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 176(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	FMOVQ 176(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 180(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 184(R22), F0
-	WORD $0x4f801167 // fmla v7.4s, v11.4s, v0.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 188(R22), F0
-	WORD $0x4f8010a7 // fmla v7.4s, v5.4s, v0.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	FMOVQ 32(R25), F4
 	FMOVQ 32(R26), F2
 	FMOVQ 32(R1), F1
@@ -72868,104 +72376,92 @@ Q4_KSubBlocks1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 192(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 192(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 196(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 200(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 204(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 208(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 208(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 212(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 216(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 220(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 224(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 224(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 228(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 232(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 236(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V13.B16, V6.B16, V6.B16
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 240(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	FMOVQ 240(R22), F22
+	WORD $0x4f961167 // fmla v7.4s, v11.4s, v22.s[0]
 	VTBL V15.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 244(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb610a7 // fmla v7.4s, v5.4s, v22.s[1]
 	VTBL V16.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	VMOV V10.B16, V11.B16
 	VFMLA V9.S4, V5.S4, V11.S4
-	FMOVS 248(R22), F2
-	WORD $0x4f821167 // fmla v7.4s, v11.4s, v2.s[0]
+	WORD $0x4f961967 // fmla v7.4s, v11.4s, v22.s[2]
 	VTBL V17.B16, [V6.B16], V11.B16
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	VMOV V10.B16, V5.B16
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVS 252(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb618a7 // fmla v7.4s, v5.4s, v22.s[3]
 	ADD $32, R25
 	ADD $32, R26
 	ADD $32, R1
@@ -73075,181 +72571,157 @@ IQ4_NLBlock2:
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ (R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V10.B16, V0.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 16(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V10.B16, V4.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 32(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V10.B16, V3.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 48(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 64(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 80(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 96(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 112(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	PRFM 432(R25), PLDL1KEEP
 	PRFM 432(R26), PLDL1KEEP
 	PRFM 432(R1), PLDL1KEEP
@@ -73281,181 +72753,157 @@ IQ4_NLBlock2:
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1024(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1024(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1028(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1032(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1036(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V10.B16, V2.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1040(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1040(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1044(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1048(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1052(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V10.B16, V1.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1056(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1056(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1060(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1064(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1068(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VAND V10.B16, V3.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1072(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1072(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1076(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1080(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1084(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1088(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1088(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1092(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1096(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1100(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1104(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1104(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1108(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1112(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1116(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1120(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1120(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1124(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1128(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1132(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1136(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1136(R22), F18
+	WORD $0x4f9210a8 // fmla v8.4s, v5.4s, v18.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1140(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb210a8 // fmla v8.4s, v5.4s, v18.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1144(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9218a8 // fmla v8.4s, v5.4s, v18.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1148(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb218a8 // fmla v8.4s, v5.4s, v18.s[3]
 	ADD $18, R25
 	ADD $18, R26
 	ADD $18, R1
@@ -73526,181 +72974,157 @@ IQ4_NLBlock1:
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ (R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V10.B16, V4.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 16(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V10.B16, V0.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 32(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VAND V10.B16, V3.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 48(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 64(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 80(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 96(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 112(R22), F17
+	WORD $0x4f9110a7 // fmla v7.4s, v5.4s, v17.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb110a7 // fmla v7.4s, v5.4s, v17.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9118a7 // fmla v7.4s, v5.4s, v17.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb118a7 // fmla v7.4s, v5.4s, v17.s[3]
 	ADD $18, R25
 	ADD $18, R26
 	ADD $18, R1
@@ -73822,104 +73246,92 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ (R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VAND V10.B16, V0.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 16(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VAND V10.B16, V4.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 32(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VAND V10.B16, V3.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 48(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -73927,26 +73339,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 64(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -73954,26 +73363,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 80(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -73981,26 +73387,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 96(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74008,26 +73411,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	FMOVQ 112(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F1
-	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	PRFM 408(R25), PLDL1KEEP
 	PRFM 408(R26), PLDL1KEEP
 	PRFM 408(R1), PLDL1KEEP
@@ -74072,104 +73472,92 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1024(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1024(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1028(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1032(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1036(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VAND V10.B16, V2.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1040(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1040(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1044(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1048(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1052(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VAND V10.B16, V1.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1056(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1056(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1060(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1064(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1068(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VAND V10.B16, V3.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1072(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1072(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1076(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1080(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1084(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74177,26 +73565,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1088(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1088(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1092(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1096(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1100(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VUSHR $4, V2.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74204,26 +73589,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1104(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1104(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1108(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1112(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1116(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74231,26 +73613,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1120(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1120(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1124(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1128(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1132(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74258,26 +73637,23 @@ MXFP4Block2:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1136(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	FMOVQ 1136(R22), F21
+	WORD $0x4f9510a8 // fmla v8.4s, v5.4s, v21.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1140(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb510a8 // fmla v8.4s, v5.4s, v21.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1144(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4f9518a8 // fmla v8.4s, v5.4s, v21.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 1148(R22), F0
-	WORD $0x4f8010a8 // fmla v8.4s, v5.4s, v0.s[0]
+	WORD $0x4fb518a8 // fmla v8.4s, v5.4s, v21.s[3]
 	ADD $17, R25
 	ADD $17, R26
 	ADD $17, R1
@@ -74361,104 +73737,92 @@ MXFP4Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS (R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ (R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 4(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 8(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 12(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VAND V10.B16, V4.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 16(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 16(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 20(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 24(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 28(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VAND V10.B16, V0.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 32(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 32(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 36(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 40(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 44(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VAND V10.B16, V3.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
 	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 48(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 48(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 52(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 56(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 60(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V1.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74466,26 +73830,23 @@ MXFP4Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 64(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 64(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 68(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 72(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 76(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V4.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74493,26 +73854,23 @@ MXFP4Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 80(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 80(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 84(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 88(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 92(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V0.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74520,26 +73878,23 @@ MXFP4Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 96(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 96(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 100(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 104(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 108(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	VUSHR $4, V3.S4, V6.S4
 	VAND V10.B16, V6.B16, V6.B16
 	VTBL V6.B16, [V11.B16], V6.B16
@@ -74547,26 +73902,23 @@ MXFP4Block1:
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 112(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	FMOVQ 112(R22), F20
+	WORD $0x4f9410a7 // fmla v7.4s, v5.4s, v20.s[0]
 	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 116(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb410a7 // fmla v7.4s, v5.4s, v20.s[1]
 	VTBL V14.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 120(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4f9418a7 // fmla v7.4s, v5.4s, v20.s[2]
 	VTBL V15.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
-	FMOVS 124(R22), F2
-	WORD $0x4f8210a7 // fmla v7.4s, v5.4s, v2.s[0]
+	WORD $0x4fb418a7 // fmla v7.4s, v5.4s, v20.s[3]
 	ADD $17, R25
 	ADD $17, R26
 	ADD $17, R1

@@ -36,9 +36,10 @@ type weightDots struct {
 	base Int // local vectors
 
 	acc       []Vec
-	parts     int // at a time
-	part, at  int // which of them, and which value of the block, is made next
-	partBytes int // of KC values of a row
+	xs        []Vec // four values of X of each part, where there is FMAElement and there are registers
+	parts     int   // at a time
+	part, at  int   // which of them, and which value of the block, is made next
+	partBytes int   // of KC values of a row
 }
 
 // dotWeights writes DotWeights.
@@ -83,6 +84,9 @@ func (d *weightDots) emit(w kernel.Weight) {
 	d.registers()
 	d.acc = d.m.take(dotParts, "sums of parts")
 	body := d.body(w)
+	if d.xs = nil; d.FMAElement != nil && len(d.m.free) >= dotParts {
+		d.xs = d.m.take(dotParts, "values of X")
+	}
 
 	d.Label(d.name + "Rows")
 	d.openRows()
@@ -148,7 +152,15 @@ func (d *weightDots) block(w kernel.Weight, body func()) {
 
 // multiplyAdd is put of DotWeights.
 func (d *weightDots) multiplyAdd(v Vec) {
-	d.FMABroadcast(d.Func, mem(d.x, 4*(d.part*kernel.KC+d.at)), v, d.acc[d.part], d.tmp)
+	x := mem(d.x, 4*(d.part*kernel.KC+d.at))
+	if d.xs == nil {
+		d.FMABroadcast(d.Func, x, v, d.acc[d.part], d.tmp)
+	} else {
+		if d.at%4 == 0 {
+			d.Op(d.Load, x, d.xs[d.part])
+		}
+		d.FMAElement(d.Func, d.xs[d.part], d.at%4, v, d.acc[d.part])
+	}
 	d.at++
 }
 
