@@ -61,7 +61,7 @@ type MultiplyArgs struct {
 	Add       bool
 
 	// Near says that one row of MultiplyFew reads B in one ascending stream, which it asks for into the first-level cache
-	// further ahead, in the place of several parts in turns. Only code for AVX-512 does, by panels of two vectors or more.
+	// further ahead, in the place of several parts in turns. Only code for panels whose rows are 64 bytes or more does.
 	Near bool
 
 	Next, NextEnd uintptr // addresses, which keep nothing alive; nothing is asked for unless Next is below NextEnd

@@ -104,6 +104,39 @@ func (p *Product) few(set *kernel.Set, part *Part) bool {
 // fewOfStrips reports whether the rows of p are few enough for MultiplyStrips.
 func (p *Product) fewOfStrips() bool { return p.Rows <= kernel.MaxStripRows && p.X.Col == 1 }
 
+// nearFew reports whether one row by a panel of packed float32 reads one stream. Of panels whose rows are a line of the cache it takes a
+// line in the latency of a multiply-add, more than memory gives and less than a cache: so only where no cache holds the part.
+func (e *Engine) nearFew(at *panel, depth int) bool {
+	return e.tuning.Near && (at.lanes > cacheLine || 4*depth*at.Heads*at.Width > e.caches.L3)
+}
+
+// fewPanels computes panels of Y where they are, for few rows by packed float32, no deeper than MultiplyFew goes at once: from
+// panel i up to panel end, of which no more than a few. It returns the one behind the last.
+func (j *productJob) fewPanels(ws *productWorkspace, l *layout, at *panel, row, rows, i, end int) int {
+	const most = 16 // panels, after which a product may end
+	set, x, depth, a := j.engine.set, &j.product.X, j.product.Depth, &ws.args
+	j.engine.phase(j.product.phase())
+	a.Depth, a.RowStride, a.ColStride = depth, x.Row, 1
+	for end = min(end, i+most); ; {
+		a.B, a.Lanes, a.Add, a.Bias = (*float32)(at.panelAt(at, depth)), at.lanes, at.Add, ws.laneBias(at)
+		a.Near = j.engine.nearFew(at, depth)
+		for r := 0; r < rows; {
+			n, stride := at.out.run(row+r, rows-r)
+			a.A, a.Rows, a.C, a.Stride = (*float32)(x.at(row+r, 0)), n, (*float32)(at.at(row+r)), stride
+			set.MultiplyFew(a)
+			r += n
+		}
+		if i++; i == end {
+			return i
+		}
+		next := at.Part.panel(l, i)
+		if next.out = at.out; !next.direct() {
+			return i
+		}
+		*at = next
+	}
+}
+
 // A columnRun is columns of a part, of one head or several, for a block of rows.
 type columnRun struct {
 	*Part

@@ -368,6 +368,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 	}
 	whole := rows == 1 && part.Int8 != nil && part.Panels != nil && j.engine.set.WholePanels
 	strips := part.inStrips() && p.fewOfStrips()
+	few := !strips && p.Precision == kernel.PrecisionFloat32 && p.few(j.engine.set, part) && p.Depth <= fewDepth
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)
 		if !at.direct() {
@@ -381,11 +382,15 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 			i = j.rowPanels(ws, l, &at, weights, row, i, hi) - 1
 			continue
 		}
-		if strips {
-			if p.Done.Over() {
+		if strips || few {
+			switch {
+			case p.Done.Over():
 				return
+			case strips:
+				i = j.stripPanels(ws, l, &at, weights, row, rows, i, hi) - 1
+			default:
+				i = j.fewPanels(ws, l, &at, row, rows, i, hi) - 1
 			}
-			i = j.stripPanels(ws, l, &at, weights, row, rows, i, hi) - 1
 			continue
 		}
 		if rows == 1 && part.Int8 != nil && weights != nil {
@@ -612,7 +617,7 @@ func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 	case few && at.inStrips():
 		ws.strips.multiply(j.engine.set, a, j.engine.tuning.Near)
 	case few:
-		a.Near = j.engine.tuning.Near
+		a.Near = j.engine.nearFew(at, j.product.Depth)
 		j.engine.set.MultiplyFew(a)
 	default:
 		j.engine.set.Multiply(a)

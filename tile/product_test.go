@@ -309,3 +309,22 @@ func TestLayoutOfStrips(t *testing.T) {
 		}
 	}
 }
+
+// TestNearFew: one row by packed float32 reads one stream where the CPU is for it, by panels of a line only from memory.
+func TestNearFew(t *testing.T) {
+	set := &kernel.Set{Vec: 8, Lanes: 16, StripLanes: 16}
+	for _, c := range []struct {
+		near          bool
+		lanes, column int
+		want          bool
+	}{
+		{true, 16, 4096, true}, {true, 16, 2048, false}, {true, 16, 1024, false}, {true, 32, 1024, true}, {true, 64, 4096, true},
+		{false, 16, 4096, false}, {false, 64, 4096, false},
+	} {
+		e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{Near: c.near})
+		at := &panel{Part: &Part{Heads: 1, Width: c.column}, lanes: c.lanes}
+		if got := e.nearFew(at, 4096); got != c.want {
+			t.Errorf("%+v: one stream %v", c, got)
+		}
+	}
+}

@@ -174,9 +174,10 @@ func (d *fewRows) rows(rows, vecs int) {
 }
 
 // oneStream reports whether one row by so many vectors of lanes has code for one stream: their chains of multiply-adds
-// must take from one part what the caches give, more than a line in the latency of a multiply-add.
+// must take from one part what memory gives, a line in the latency of a multiply-add. Callers ask for it where the weights come
+// from a cache only if the chains take what that gives, more than a line.
 func (d *fewRows) oneStream(vecs int) bool {
-	return d.terms == 1 && vecs*d.Bytes() > cacheLine
+	return d.terms == 1 && vecs*d.Bytes() >= cacheLine
 }
 
 // streams writes parts of the depth, up to n at a time as so many streams, and returns.

@@ -193,7 +193,7 @@ func multiplyStrips(arch *Arch) *Func {
 func (s *strips) vectorsOf(rows, parts, vecs int) int {
 	units := parts * vecs
 	n := rows*units + vecs + 1 // sums, values, scratch
-	if s.brains != "" {
+	if s.brainOrder(rows) {
 		n++
 	}
 	if s.form.SubBlock == 1 {
@@ -221,6 +221,11 @@ func (s *strips) vectorsOf(rows, parts, vecs int) int {
 		n++
 	}
 	return n
+}
+
+// brainOrder reports whether sums of so many rows of A have their lanes in the order of BrainLoad.
+func (s *strips) brainOrder(rows int) bool {
+	return s.w == kernel.WeightBFloat16 && rows > 0 && s.BrainLoad != nil
 }
 
 // share chooses how many parts and vectors so many rows of A go through at a time: as hide the latency of their sums, if there
@@ -401,7 +406,7 @@ func (s *strips) registers(rows int) {
 	s.acc = m.take(rows*units, "sums")
 	s.values, s.tmp = m.take(s.vecs, "values"), m.one("scratch")
 	s.scales, s.adds, s.quad, s.codes, s.nibbler, s.power, s.minus = nil, nil, nil, nil, nibbler{}, "", ""
-	if s.brains = ""; s.w == kernel.WeightBFloat16 && rows > 0 && s.BrainLoad != nil {
+	if s.brains = ""; s.brainOrder(rows) {
 		s.brains = s.pattern("lanes of bfloat16", s.BrainIndex...)
 	}
 	if s.form.SubBlock == 1 {
