@@ -28236,6 +28236,8 @@ BlockQ4_1BlockDone:
 //	R2 transposed square
 //	R3 steps left
 //	R4 scratch
+//	R5..R16 keys
+//	rows in lanes: V0..V15 scores of keys; V16..V23 queries; V24..V27 dims of two keys
 //	float32 square: V0..V3 rows; V4 scratch
 //	Float16 square: V0..V3 rows; V4 scratch
 //	BFloat16 square: V0..V3 rows; V4 scratch
@@ -28243,17 +28245,1063 @@ BlockQ4_1BlockDone:
 //	BlockQ8_0 square: V0..V3 rows; V4 scratch; V5 scales
 //	multiply: V0..V11 accumulators; V12 dim of the square; V13 query
 //	scores: V0..V3 rows; V4 scratch
-TEXT ·decodeScoresNEON(SB), 0, $464-8
+TEXT ·decodeScoresNEON(SB), 0, $504-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
 	MOVD RSP, R1
 	ADD $16, R1
 	MOVD 8(R0), R19 // a.Off
-	MOVD 24(R0), R20 // a.Scale
 	MOVD 72(R0), R21 // a.S
 	MOVD 32(R0), R22 // a.Keys
 	MOVD 56(R0), R25 // a.QStride
 	LSL $2, R25
+	MOVD 64(R0), R4 // a.Rows
+	AND $3, R4
+	CBNZ R4, oneByOne
+	MOVD 40(R0), R26 // a.Dim
+	AND $7, R26
+	CBNZ R26, oneByOne
+	MOVD 16(R0), R4 // a.Elem
+	CBZ R4, float32Keys
+	CMP $1, R4
+	BEQ Float16Keys
+	CMP $2, R4
+	BEQ BFloat16Keys
+	JMP oneByOne
+
+float32Keys:
+	CBZ R22, scored
+	CMP $16, R22
+	BLT oneByOne
+	MOVD R21, 416(RSP)
+	MOVD R21, 448(RSP)
+	MOVD R22, 424(RSP)
+	MOVD 64(R0), R4 // a.Rows
+	MOVD R4, 432(RSP)
+	MOVD 48(R0), R24 // a.Q
+	MOVD R24, 440(RSP)
+
+float32Rows:
+	MOVD (R0), R4 // a.K
+	MOVD (R19), R20
+	ADD R4, R20
+	MOVD 8(R19), R23
+	ADD R4, R23
+	MOVD 16(R19), R2
+	ADD R4, R2
+	MOVD 24(R19), R3
+	ADD R4, R3
+	MOVD 32(R19), R5
+	ADD R4, R5
+	MOVD 40(R19), R6
+	ADD R4, R6
+	MOVD 48(R19), R7
+	ADD R4, R7
+	MOVD 56(R19), R8
+	ADD R4, R8
+	MOVD 64(R19), R9
+	ADD R4, R9
+	MOVD 72(R19), R10
+	ADD R4, R10
+	MOVD 80(R19), R11
+	ADD R4, R11
+	MOVD 88(R19), R12
+	ADD R4, R12
+	MOVD 96(R19), R13
+	ADD R4, R13
+	MOVD 104(R19), R14
+	ADD R4, R14
+	MOVD 112(R19), R15
+	ADD R4, R15
+	MOVD 120(R19), R16
+	ADD R4, R16
+	MOVD 40(R0), R26 // a.Dim
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+float32Dims:
+	AND $8, R26, R22
+	LSL $3, R22
+	ADD R19, R22
+	MOVD R20, R21
+	MOVD (R19), R17
+	SUB R17, R21
+	MOVD 1024(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1032(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1040(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1048(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1056(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1064(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1072(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1080(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	FMOVQ (R24), F16
+	ADD R25, R24
+	FMOVQ (R24), F17
+	ADD R25, R24
+	FMOVQ (R24), F18
+	ADD R25, R24
+	FMOVQ (R24), F19
+	ADD R25, R24
+	FMOVQ (R24), F20
+	ADD R25, R24
+	FMOVQ (R24), F21
+	ADD R25, R24
+	FMOVQ (R24), F22
+	ADD R25, R24
+	FMOVQ (R24), F23
+	ADD R25, R24
+	FMOVQ (R20), F24
+	FMOVQ 16(R20), F25
+	ADD $32, R20
+	FMOVQ (R23), F26
+	FMOVQ 16(R23), F27
+	ADD $32, R23
+	WORD $0x4f981200 // fmla v0.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1201 // fmla v1.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81220 // fmla v0.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1221 // fmla v1.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a40 // fmla v0.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a41 // fmla v1.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a60 // fmla v0.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a61 // fmla v1.4s, v19.4s, v26.s[3]
+	WORD $0x4f991280 // fmla v0.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1281 // fmla v1.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a0 // fmla v0.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a1 // fmla v1.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac0 // fmla v0.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac1 // fmla v1.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae0 // fmla v0.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae1 // fmla v1.4s, v23.4s, v27.s[3]
+	FMOVQ (R2), F24
+	FMOVQ 16(R2), F25
+	ADD $32, R2
+	FMOVQ (R3), F26
+	FMOVQ 16(R3), F27
+	ADD $32, R3
+	WORD $0x4f981202 // fmla v2.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1203 // fmla v3.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81222 // fmla v2.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1223 // fmla v3.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a42 // fmla v2.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a43 // fmla v3.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a62 // fmla v2.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a63 // fmla v3.4s, v19.4s, v26.s[3]
+	WORD $0x4f991282 // fmla v2.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1283 // fmla v3.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a2 // fmla v2.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a3 // fmla v3.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac2 // fmla v2.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac3 // fmla v3.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae2 // fmla v2.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae3 // fmla v3.4s, v23.4s, v27.s[3]
+	FMOVQ (R5), F24
+	FMOVQ 16(R5), F25
+	ADD $32, R5
+	FMOVQ (R6), F26
+	FMOVQ 16(R6), F27
+	ADD $32, R6
+	WORD $0x4f981204 // fmla v4.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1205 // fmla v5.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81224 // fmla v4.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1225 // fmla v5.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a44 // fmla v4.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a45 // fmla v5.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a64 // fmla v4.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a65 // fmla v5.4s, v19.4s, v26.s[3]
+	WORD $0x4f991284 // fmla v4.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1285 // fmla v5.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a4 // fmla v4.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a5 // fmla v5.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac4 // fmla v4.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac5 // fmla v5.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae4 // fmla v4.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae5 // fmla v5.4s, v23.4s, v27.s[3]
+	FMOVQ (R7), F24
+	FMOVQ 16(R7), F25
+	ADD $32, R7
+	FMOVQ (R8), F26
+	FMOVQ 16(R8), F27
+	ADD $32, R8
+	WORD $0x4f981206 // fmla v6.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1207 // fmla v7.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81226 // fmla v6.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1227 // fmla v7.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a46 // fmla v6.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a47 // fmla v7.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a66 // fmla v6.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a67 // fmla v7.4s, v19.4s, v26.s[3]
+	WORD $0x4f991286 // fmla v6.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1287 // fmla v7.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a6 // fmla v6.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a7 // fmla v7.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac6 // fmla v6.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac7 // fmla v7.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae6 // fmla v6.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae7 // fmla v7.4s, v23.4s, v27.s[3]
+	FMOVQ (R9), F24
+	FMOVQ 16(R9), F25
+	ADD $32, R9
+	FMOVQ (R10), F26
+	FMOVQ 16(R10), F27
+	ADD $32, R10
+	WORD $0x4f981208 // fmla v8.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1209 // fmla v9.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81228 // fmla v8.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1229 // fmla v9.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a48 // fmla v8.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a49 // fmla v9.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a68 // fmla v8.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a69 // fmla v9.4s, v19.4s, v26.s[3]
+	WORD $0x4f991288 // fmla v8.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1289 // fmla v9.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a8 // fmla v8.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a9 // fmla v9.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac8 // fmla v8.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac9 // fmla v9.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae8 // fmla v8.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae9 // fmla v9.4s, v23.4s, v27.s[3]
+	FMOVQ (R11), F24
+	FMOVQ 16(R11), F25
+	ADD $32, R11
+	FMOVQ (R12), F26
+	FMOVQ 16(R12), F27
+	ADD $32, R12
+	WORD $0x4f98120a // fmla v10.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120b // fmla v11.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122a // fmla v10.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122b // fmla v11.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4a // fmla v10.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4b // fmla v11.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6a // fmla v10.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6b // fmla v11.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128a // fmla v10.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128b // fmla v11.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912aa // fmla v10.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12ab // fmla v11.4s, v21.4s, v27.s[1]
+	WORD $0x4f991aca // fmla v10.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acb // fmla v11.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aea // fmla v10.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aeb // fmla v11.4s, v23.4s, v27.s[3]
+	FMOVQ (R13), F24
+	FMOVQ 16(R13), F25
+	ADD $32, R13
+	FMOVQ (R14), F26
+	FMOVQ 16(R14), F27
+	ADD $32, R14
+	WORD $0x4f98120c // fmla v12.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120d // fmla v13.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122c // fmla v12.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122d // fmla v13.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4c // fmla v12.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4d // fmla v13.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6c // fmla v12.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6d // fmla v13.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128c // fmla v12.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128d // fmla v13.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912ac // fmla v12.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12ad // fmla v13.4s, v21.4s, v27.s[1]
+	WORD $0x4f991acc // fmla v12.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acd // fmla v13.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aec // fmla v12.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aed // fmla v13.4s, v23.4s, v27.s[3]
+	FMOVQ (R15), F24
+	FMOVQ 16(R15), F25
+	ADD $32, R15
+	FMOVQ (R16), F26
+	FMOVQ 16(R16), F27
+	ADD $32, R16
+	WORD $0x4f98120e // fmla v14.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120f // fmla v15.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122e // fmla v14.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122f // fmla v15.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4e // fmla v14.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4f // fmla v15.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6e // fmla v14.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6f // fmla v15.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128e // fmla v14.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128f // fmla v15.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912ae // fmla v14.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12af // fmla v15.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ace // fmla v14.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acf // fmla v15.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aee // fmla v14.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aef // fmla v15.4s, v23.4s, v27.s[3]
+	SUB $8, R26
+	CBNZ R26, float32Dims
+	MOVD 448(RSP), R21
+	MOVD 80(R0), R22 // a.Stride
+	LSL $2, R22
+	ADD $16, R21, R4
+	MOVD R4, 448(RSP)
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	FMOVQ F2, (R21)
+	ADD R22, R21
+	FMOVQ F3, (R21)
+	ADD R22, R21
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVQ F5, (R21)
+	ADD R22, R21
+	FMOVQ F6, (R21)
+	ADD R22, R21
+	FMOVQ F7, (R21)
+	ADD R22, R21
+	FMOVQ F8, (R21)
+	ADD R22, R21
+	FMOVQ F9, (R21)
+	ADD R22, R21
+	FMOVQ F10, (R21)
+	ADD R22, R21
+	FMOVQ F11, (R21)
+	ADD R22, R21
+	FMOVQ F12, (R21)
+	ADD R22, R21
+	FMOVQ F13, (R21)
+	ADD R22, R21
+	FMOVQ F14, (R21)
+	ADD R22, R21
+	FMOVQ F15, (R21)
+	MOVD 440(RSP), R24
+	ADD $16, R24
+	MOVD R24, 440(RSP)
+	MOVD 432(RSP), R4
+	SUB $4, R4
+	MOVD R4, 432(RSP)
+	CBNZ R4, float32Rows
+	LSL $4, R22
+	MOVD 416(RSP), R21
+	ADD R22, R21
+	MOVD 424(RSP), R22
+	SUB $16, R22
+	ADD $128, R19
+	JMP float32Keys
+
+Float16Keys:
+	CBZ R22, scored
+	CMP $16, R22
+	BLT oneByOne
+	MOVD R21, 416(RSP)
+	MOVD R21, 448(RSP)
+	MOVD R22, 424(RSP)
+	MOVD 64(R0), R4 // a.Rows
+	MOVD R4, 432(RSP)
+	MOVD 48(R0), R24 // a.Q
+	MOVD R24, 440(RSP)
+
+Float16Rows:
+	MOVD (R0), R4 // a.K
+	MOVD (R19), R20
+	ADD R4, R20
+	MOVD 8(R19), R23
+	ADD R4, R23
+	MOVD 16(R19), R2
+	ADD R4, R2
+	MOVD 24(R19), R3
+	ADD R4, R3
+	MOVD 32(R19), R5
+	ADD R4, R5
+	MOVD 40(R19), R6
+	ADD R4, R6
+	MOVD 48(R19), R7
+	ADD R4, R7
+	MOVD 56(R19), R8
+	ADD R4, R8
+	MOVD 64(R19), R9
+	ADD R4, R9
+	MOVD 72(R19), R10
+	ADD R4, R10
+	MOVD 80(R19), R11
+	ADD R4, R11
+	MOVD 88(R19), R12
+	ADD R4, R12
+	MOVD 96(R19), R13
+	ADD R4, R13
+	MOVD 104(R19), R14
+	ADD R4, R14
+	MOVD 112(R19), R15
+	ADD R4, R15
+	MOVD 120(R19), R16
+	ADD R4, R16
+	MOVD 40(R0), R26 // a.Dim
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+Float16Dims:
+	AND $24, R26, R22
+	LSL $2, R22
+	ADD R19, R22
+	MOVD R20, R21
+	MOVD (R19), R17
+	SUB R17, R21
+	MOVD 1024(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1032(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1040(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1048(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	FMOVQ (R24), F16
+	ADD R25, R24
+	FMOVQ (R24), F17
+	ADD R25, R24
+	FMOVQ (R24), F18
+	ADD R25, R24
+	FMOVQ (R24), F19
+	ADD R25, R24
+	FMOVQ (R24), F20
+	ADD R25, R24
+	FMOVQ (R24), F21
+	ADD R25, R24
+	FMOVQ (R24), F22
+	ADD R25, R24
+	FMOVQ (R24), F23
+	ADD R25, R24
+	FMOVQ (R20), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R20
+	FMOVQ (R23), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R23
+	WORD $0x4f981200 // fmla v0.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1201 // fmla v1.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81220 // fmla v0.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1221 // fmla v1.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a40 // fmla v0.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a41 // fmla v1.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a60 // fmla v0.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a61 // fmla v1.4s, v19.4s, v26.s[3]
+	WORD $0x4f991280 // fmla v0.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1281 // fmla v1.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a0 // fmla v0.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a1 // fmla v1.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac0 // fmla v0.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac1 // fmla v1.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae0 // fmla v0.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae1 // fmla v1.4s, v23.4s, v27.s[3]
+	FMOVQ (R2), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R2
+	FMOVQ (R3), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R3
+	WORD $0x4f981202 // fmla v2.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1203 // fmla v3.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81222 // fmla v2.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1223 // fmla v3.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a42 // fmla v2.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a43 // fmla v3.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a62 // fmla v2.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a63 // fmla v3.4s, v19.4s, v26.s[3]
+	WORD $0x4f991282 // fmla v2.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1283 // fmla v3.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a2 // fmla v2.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a3 // fmla v3.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac2 // fmla v2.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac3 // fmla v3.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae2 // fmla v2.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae3 // fmla v3.4s, v23.4s, v27.s[3]
+	FMOVQ (R5), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R5
+	FMOVQ (R6), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R6
+	WORD $0x4f981204 // fmla v4.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1205 // fmla v5.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81224 // fmla v4.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1225 // fmla v5.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a44 // fmla v4.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a45 // fmla v5.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a64 // fmla v4.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a65 // fmla v5.4s, v19.4s, v26.s[3]
+	WORD $0x4f991284 // fmla v4.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1285 // fmla v5.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a4 // fmla v4.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a5 // fmla v5.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac4 // fmla v4.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac5 // fmla v5.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae4 // fmla v4.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae5 // fmla v5.4s, v23.4s, v27.s[3]
+	FMOVQ (R7), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R7
+	FMOVQ (R8), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R8
+	WORD $0x4f981206 // fmla v6.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1207 // fmla v7.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81226 // fmla v6.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1227 // fmla v7.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a46 // fmla v6.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a47 // fmla v7.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a66 // fmla v6.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a67 // fmla v7.4s, v19.4s, v26.s[3]
+	WORD $0x4f991286 // fmla v6.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1287 // fmla v7.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a6 // fmla v6.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a7 // fmla v7.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac6 // fmla v6.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac7 // fmla v7.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae6 // fmla v6.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae7 // fmla v7.4s, v23.4s, v27.s[3]
+	FMOVQ (R9), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R9
+	FMOVQ (R10), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R10
+	WORD $0x4f981208 // fmla v8.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1209 // fmla v9.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81228 // fmla v8.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1229 // fmla v9.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a48 // fmla v8.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a49 // fmla v9.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a68 // fmla v8.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a69 // fmla v9.4s, v19.4s, v26.s[3]
+	WORD $0x4f991288 // fmla v8.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1289 // fmla v9.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a8 // fmla v8.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a9 // fmla v9.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac8 // fmla v8.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac9 // fmla v9.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae8 // fmla v8.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae9 // fmla v9.4s, v23.4s, v27.s[3]
+	FMOVQ (R11), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R11
+	FMOVQ (R12), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R12
+	WORD $0x4f98120a // fmla v10.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120b // fmla v11.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122a // fmla v10.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122b // fmla v11.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4a // fmla v10.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4b // fmla v11.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6a // fmla v10.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6b // fmla v11.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128a // fmla v10.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128b // fmla v11.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912aa // fmla v10.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12ab // fmla v11.4s, v21.4s, v27.s[1]
+	WORD $0x4f991aca // fmla v10.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acb // fmla v11.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aea // fmla v10.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aeb // fmla v11.4s, v23.4s, v27.s[3]
+	FMOVQ (R13), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R13
+	FMOVQ (R14), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R14
+	WORD $0x4f98120c // fmla v12.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120d // fmla v13.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122c // fmla v12.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122d // fmla v13.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4c // fmla v12.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4d // fmla v13.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6c // fmla v12.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6d // fmla v13.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128c // fmla v12.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128d // fmla v13.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912ac // fmla v12.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12ad // fmla v13.4s, v21.4s, v27.s[1]
+	WORD $0x4f991acc // fmla v12.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acd // fmla v13.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aec // fmla v12.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aed // fmla v13.4s, v23.4s, v27.s[3]
+	FMOVQ (R15), F25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.4h
+	WORD $0x4e217b39 // fcvtl2 v25.4s, v25.8h
+	ADD $16, R15
+	FMOVQ (R16), F27
+	WORD $0x0e217b7a // fcvtl v26.4s, v27.4h
+	WORD $0x4e217b7b // fcvtl2 v27.4s, v27.8h
+	ADD $16, R16
+	WORD $0x4f98120e // fmla v14.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120f // fmla v15.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122e // fmla v14.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122f // fmla v15.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4e // fmla v14.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4f // fmla v15.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6e // fmla v14.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6f // fmla v15.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128e // fmla v14.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128f // fmla v15.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912ae // fmla v14.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12af // fmla v15.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ace // fmla v14.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acf // fmla v15.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aee // fmla v14.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aef // fmla v15.4s, v23.4s, v27.s[3]
+	SUB $8, R26
+	CBNZ R26, Float16Dims
+	MOVD 448(RSP), R21
+	MOVD 80(R0), R22 // a.Stride
+	LSL $2, R22
+	ADD $16, R21, R4
+	MOVD R4, 448(RSP)
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	FMOVQ F2, (R21)
+	ADD R22, R21
+	FMOVQ F3, (R21)
+	ADD R22, R21
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVQ F5, (R21)
+	ADD R22, R21
+	FMOVQ F6, (R21)
+	ADD R22, R21
+	FMOVQ F7, (R21)
+	ADD R22, R21
+	FMOVQ F8, (R21)
+	ADD R22, R21
+	FMOVQ F9, (R21)
+	ADD R22, R21
+	FMOVQ F10, (R21)
+	ADD R22, R21
+	FMOVQ F11, (R21)
+	ADD R22, R21
+	FMOVQ F12, (R21)
+	ADD R22, R21
+	FMOVQ F13, (R21)
+	ADD R22, R21
+	FMOVQ F14, (R21)
+	ADD R22, R21
+	FMOVQ F15, (R21)
+	MOVD 440(RSP), R24
+	ADD $16, R24
+	MOVD R24, 440(RSP)
+	MOVD 432(RSP), R4
+	SUB $4, R4
+	MOVD R4, 432(RSP)
+	CBNZ R4, Float16Rows
+	LSL $4, R22
+	MOVD 416(RSP), R21
+	ADD R22, R21
+	MOVD 424(RSP), R22
+	SUB $16, R22
+	ADD $128, R19
+	JMP Float16Keys
+
+BFloat16Keys:
+	CBZ R22, scored
+	CMP $16, R22
+	BLT oneByOne
+	MOVD R21, 416(RSP)
+	MOVD R21, 448(RSP)
+	MOVD R22, 424(RSP)
+	MOVD 64(R0), R4 // a.Rows
+	MOVD R4, 432(RSP)
+	MOVD 48(R0), R24 // a.Q
+	MOVD R24, 440(RSP)
+
+BFloat16Rows:
+	MOVD (R0), R4 // a.K
+	MOVD (R19), R20
+	ADD R4, R20
+	MOVD 8(R19), R23
+	ADD R4, R23
+	MOVD 16(R19), R2
+	ADD R4, R2
+	MOVD 24(R19), R3
+	ADD R4, R3
+	MOVD 32(R19), R5
+	ADD R4, R5
+	MOVD 40(R19), R6
+	ADD R4, R6
+	MOVD 48(R19), R7
+	ADD R4, R7
+	MOVD 56(R19), R8
+	ADD R4, R8
+	MOVD 64(R19), R9
+	ADD R4, R9
+	MOVD 72(R19), R10
+	ADD R4, R10
+	MOVD 80(R19), R11
+	ADD R4, R11
+	MOVD 88(R19), R12
+	ADD R4, R12
+	MOVD 96(R19), R13
+	ADD R4, R13
+	MOVD 104(R19), R14
+	ADD R4, R14
+	MOVD 112(R19), R15
+	ADD R4, R15
+	MOVD 120(R19), R16
+	ADD R4, R16
+	MOVD 40(R0), R26 // a.Dim
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	PCALIGN $32
+
+BFloat16Dims:
+	AND $24, R26, R22
+	LSL $2, R22
+	ADD R19, R22
+	MOVD R20, R21
+	MOVD (R19), R17
+	SUB R17, R21
+	MOVD 1024(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1032(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1040(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	MOVD 1048(R22), R4
+	ADD R21, R4
+	PRFM (R4), PLDL2KEEP
+	FMOVQ (R24), F16
+	ADD R25, R24
+	FMOVQ (R24), F17
+	ADD R25, R24
+	FMOVQ (R24), F18
+	ADD R25, R24
+	FMOVQ (R24), F19
+	ADD R25, R24
+	FMOVQ (R24), F20
+	ADD R25, R24
+	FMOVQ (R24), F21
+	ADD R25, R24
+	FMOVQ (R24), F22
+	ADD R25, R24
+	FMOVQ (R24), F23
+	ADD R25, R24
+	FMOVQ (R20), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R20
+	FMOVQ (R23), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R23
+	WORD $0x4f981200 // fmla v0.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1201 // fmla v1.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81220 // fmla v0.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1221 // fmla v1.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a40 // fmla v0.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a41 // fmla v1.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a60 // fmla v0.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a61 // fmla v1.4s, v19.4s, v26.s[3]
+	WORD $0x4f991280 // fmla v0.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1281 // fmla v1.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a0 // fmla v0.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a1 // fmla v1.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac0 // fmla v0.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac1 // fmla v1.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae0 // fmla v0.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae1 // fmla v1.4s, v23.4s, v27.s[3]
+	FMOVQ (R2), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R2
+	FMOVQ (R3), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R3
+	WORD $0x4f981202 // fmla v2.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1203 // fmla v3.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81222 // fmla v2.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1223 // fmla v3.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a42 // fmla v2.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a43 // fmla v3.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a62 // fmla v2.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a63 // fmla v3.4s, v19.4s, v26.s[3]
+	WORD $0x4f991282 // fmla v2.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1283 // fmla v3.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a2 // fmla v2.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a3 // fmla v3.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac2 // fmla v2.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac3 // fmla v3.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae2 // fmla v2.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae3 // fmla v3.4s, v23.4s, v27.s[3]
+	FMOVQ (R5), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R5
+	FMOVQ (R6), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R6
+	WORD $0x4f981204 // fmla v4.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1205 // fmla v5.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81224 // fmla v4.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1225 // fmla v5.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a44 // fmla v4.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a45 // fmla v5.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a64 // fmla v4.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a65 // fmla v5.4s, v19.4s, v26.s[3]
+	WORD $0x4f991284 // fmla v4.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1285 // fmla v5.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a4 // fmla v4.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a5 // fmla v5.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac4 // fmla v4.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac5 // fmla v5.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae4 // fmla v4.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae5 // fmla v5.4s, v23.4s, v27.s[3]
+	FMOVQ (R7), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R7
+	FMOVQ (R8), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R8
+	WORD $0x4f981206 // fmla v6.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1207 // fmla v7.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81226 // fmla v6.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1227 // fmla v7.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a46 // fmla v6.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a47 // fmla v7.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a66 // fmla v6.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a67 // fmla v7.4s, v19.4s, v26.s[3]
+	WORD $0x4f991286 // fmla v6.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1287 // fmla v7.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a6 // fmla v6.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a7 // fmla v7.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac6 // fmla v6.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac7 // fmla v7.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae6 // fmla v6.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae7 // fmla v7.4s, v23.4s, v27.s[3]
+	FMOVQ (R9), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R9
+	FMOVQ (R10), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R10
+	WORD $0x4f981208 // fmla v8.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a1209 // fmla v9.4s, v16.4s, v26.s[0]
+	WORD $0x4fb81228 // fmla v8.4s, v17.4s, v24.s[1]
+	WORD $0x4fba1229 // fmla v9.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a48 // fmla v8.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a49 // fmla v9.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a68 // fmla v8.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a69 // fmla v9.4s, v19.4s, v26.s[3]
+	WORD $0x4f991288 // fmla v8.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b1289 // fmla v9.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912a8 // fmla v8.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12a9 // fmla v9.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ac8 // fmla v8.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1ac9 // fmla v9.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91ae8 // fmla v8.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1ae9 // fmla v9.4s, v23.4s, v27.s[3]
+	FMOVQ (R11), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R11
+	FMOVQ (R12), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R12
+	WORD $0x4f98120a // fmla v10.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120b // fmla v11.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122a // fmla v10.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122b // fmla v11.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4a // fmla v10.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4b // fmla v11.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6a // fmla v10.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6b // fmla v11.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128a // fmla v10.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128b // fmla v11.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912aa // fmla v10.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12ab // fmla v11.4s, v21.4s, v27.s[1]
+	WORD $0x4f991aca // fmla v10.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acb // fmla v11.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aea // fmla v10.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aeb // fmla v11.4s, v23.4s, v27.s[3]
+	FMOVQ (R13), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R13
+	FMOVQ (R14), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R14
+	WORD $0x4f98120c // fmla v12.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120d // fmla v13.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122c // fmla v12.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122d // fmla v13.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4c // fmla v12.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4d // fmla v13.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6c // fmla v12.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6d // fmla v13.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128c // fmla v12.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128d // fmla v13.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912ac // fmla v12.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12ad // fmla v13.4s, v21.4s, v27.s[1]
+	WORD $0x4f991acc // fmla v12.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acd // fmla v13.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aec // fmla v12.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aed // fmla v13.4s, v23.4s, v27.s[3]
+	FMOVQ (R15), F25
+	WORD $0x2e613b38 // shll v24.4s, v25.4h, #16
+	WORD $0x6e613b39 // shll2 v25.4s, v25.8h, #16
+	ADD $16, R15
+	FMOVQ (R16), F27
+	WORD $0x2e613b7a // shll v26.4s, v27.4h, #16
+	WORD $0x6e613b7b // shll2 v27.4s, v27.8h, #16
+	ADD $16, R16
+	WORD $0x4f98120e // fmla v14.4s, v16.4s, v24.s[0]
+	WORD $0x4f9a120f // fmla v15.4s, v16.4s, v26.s[0]
+	WORD $0x4fb8122e // fmla v14.4s, v17.4s, v24.s[1]
+	WORD $0x4fba122f // fmla v15.4s, v17.4s, v26.s[1]
+	WORD $0x4f981a4e // fmla v14.4s, v18.4s, v24.s[2]
+	WORD $0x4f9a1a4f // fmla v15.4s, v18.4s, v26.s[2]
+	WORD $0x4fb81a6e // fmla v14.4s, v19.4s, v24.s[3]
+	WORD $0x4fba1a6f // fmla v15.4s, v19.4s, v26.s[3]
+	WORD $0x4f99128e // fmla v14.4s, v20.4s, v25.s[0]
+	WORD $0x4f9b128f // fmla v15.4s, v20.4s, v27.s[0]
+	WORD $0x4fb912ae // fmla v14.4s, v21.4s, v25.s[1]
+	WORD $0x4fbb12af // fmla v15.4s, v21.4s, v27.s[1]
+	WORD $0x4f991ace // fmla v14.4s, v22.4s, v25.s[2]
+	WORD $0x4f9b1acf // fmla v15.4s, v22.4s, v27.s[2]
+	WORD $0x4fb91aee // fmla v14.4s, v23.4s, v25.s[3]
+	WORD $0x4fbb1aef // fmla v15.4s, v23.4s, v27.s[3]
+	SUB $8, R26
+	CBNZ R26, BFloat16Dims
+	MOVD 448(RSP), R21
+	MOVD 80(R0), R22 // a.Stride
+	LSL $2, R22
+	ADD $16, R21, R4
+	MOVD R4, 448(RSP)
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	FMOVQ F2, (R21)
+	ADD R22, R21
+	FMOVQ F3, (R21)
+	ADD R22, R21
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVQ F5, (R21)
+	ADD R22, R21
+	FMOVQ F6, (R21)
+	ADD R22, R21
+	FMOVQ F7, (R21)
+	ADD R22, R21
+	FMOVQ F8, (R21)
+	ADD R22, R21
+	FMOVQ F9, (R21)
+	ADD R22, R21
+	FMOVQ F10, (R21)
+	ADD R22, R21
+	FMOVQ F11, (R21)
+	ADD R22, R21
+	FMOVQ F12, (R21)
+	ADD R22, R21
+	FMOVQ F13, (R21)
+	ADD R22, R21
+	FMOVQ F14, (R21)
+	ADD R22, R21
+	FMOVQ F15, (R21)
+	MOVD 440(RSP), R24
+	ADD $16, R24
+	MOVD R24, 440(RSP)
+	MOVD 432(RSP), R4
+	SUB $4, R4
+	MOVD R4, 432(RSP)
+	CBNZ R4, BFloat16Rows
+	LSL $4, R22
+	MOVD 416(RSP), R21
+	ADD R22, R21
+	MOVD 424(RSP), R22
+	SUB $16, R22
+	ADD $128, R19
+	JMP BFloat16Keys
+
+oneByOne:
+	MOVD 24(R0), R20 // a.Scale
 	PCALIGN $32
 
 keys:
@@ -29200,6 +30248,8 @@ nextKeys:
 	SUB $4, R22
 	CMP $0, R22
 	BGT keys
+
+scored:
 	RET
 
 // func decodeAccumulateNEON(a *kernel.DecodeAccumulateArgs)

@@ -56,20 +56,24 @@ func decodeScores(arch *Arch) *Func {
 		qStride: f.int("Q, bytes from dim to dim"), dims: f.int("dims left"), local: f.int("local memory"),
 		t: f.int("transposed square"), n: f.int("steps left"), tmp: f.int("scratch"),
 	}
-	f.locals = f.localOff() + 8*f.Lanes + cacheLine
+	f.locals = f.localOff() + 8*(f.Lanes+scoredSlots) + cacheLine
 	f.LocalBase(f, d.local)
 	f.load("Off", d.off)
-	f.load("Scale", d.scale)
 	f.load("S", d.s)
 	f.load("Keys", d.keys)
 	f.loadBytes("QStride", d.qStride)
-
+	if f.FMAElement != nil {
+		d.scoreRows("oneByOne", "scored")
+	}
+	f.Label("oneByOne")
+	f.load("Scale", d.scale)
 	f.Loop("keys")
 	d.openKeys()
 	f.Loop("square")
 	f.byElemThen(directElems(), d.n, "multiply", d.square)
 	d.multiply()
 	d.closeKeys()
+	f.Label("scored")
 	f.Return(f)
 	return f
 }

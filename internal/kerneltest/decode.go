@@ -36,6 +36,9 @@ func (s *suite) decodeShapesOf(some func(kernel.Elem) bool) []decodeShape {
 		for _, dim := range dims {
 			list = append(list, decodeShape{e, keys(), dim, rowCount()})
 		}
+		for rows := 4; rows <= s.set.DecodeRows; rows += 4 { // some sets take these by many keys
+			list = append(list, decodeShape{e, 16 + s.IntN(kernel.KeyBlock-15), 32 * (1 + s.IntN(4)), rows})
+		}
 		for _, keys := range append(keyCounts, 4, 6, 7, 9, 64, 100, kernel.KeyBlock-1, kernel.KeyBlock) {
 			list = append(list, decodeShape{e, keys, dim(), rowCount()})
 		}
