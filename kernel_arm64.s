@@ -30371,22 +30371,15 @@ float324x1Begun:
 float324x1Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
-	FMOVS 8(R21), F6
-	VDUP V6.S[0], V6.S4
-	FMOVS 12(R21), F7
-	VDUP V7.S[0], V7.S4
+	FMOVQ (R21), F4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F8
-	VFMLA V4.S4, V8.S4, V0.S4
-	VFMLA V5.S4, V8.S4, V1.S4
-	VFMLA V6.S4, V8.S4, V2.S4
-	VFMLA V7.S4, V8.S4, V3.S4
+	FMOVQ (R4), F8
+	WORD $0x4f841100 // fmla v0.4s, v8.4s, v4.s[0]
+	WORD $0x4fa41101 // fmla v1.4s, v8.4s, v4.s[1]
+	WORD $0x4f841902 // fmla v2.4s, v8.4s, v4.s[2]
+	WORD $0x4fa41903 // fmla v3.4s, v8.4s, v4.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -30507,28 +30500,20 @@ float324x2Begun:
 float324x2Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
-	FMOVS 8(R21), F10
-	VDUP V10.S[0], V10.S4
-	FMOVS 12(R21), F11
-	VDUP V11.S[0], V11.S4
+	FMOVQ (R21), F8
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F12
-	VFMLA V8.S4, V12.S4, V0.S4
-	VFMLA V9.S4, V12.S4, V2.S4
-	VFMLA V10.S4, V12.S4, V4.S4
-	VFMLA V11.S4, V12.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F13
-	VFMLA V8.S4, V13.S4, V1.S4
-	VFMLA V9.S4, V13.S4, V3.S4
-	VFMLA V10.S4, V13.S4, V5.S4
-	VFMLA V11.S4, V13.S4, V7.S4
+	FMOVQ (R4), F12
+	WORD $0x4f881180 // fmla v0.4s, v12.4s, v8.s[0]
+	WORD $0x4fa81182 // fmla v2.4s, v12.4s, v8.s[1]
+	WORD $0x4f881984 // fmla v4.4s, v12.4s, v8.s[2]
+	WORD $0x4fa81986 // fmla v6.4s, v12.4s, v8.s[3]
+	FMOVQ 16(R4), F13
+	WORD $0x4f8811a1 // fmla v1.4s, v13.4s, v8.s[0]
+	WORD $0x4fa811a3 // fmla v3.4s, v13.4s, v8.s[1]
+	WORD $0x4f8819a5 // fmla v5.4s, v13.4s, v8.s[2]
+	WORD $0x4fa819a7 // fmla v7.4s, v13.4s, v8.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -30681,40 +30666,30 @@ float324x4Begun:
 float324x4Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	FMOVS 8(R21), F18
-	VDUP V18.S[0], V18.S4
-	FMOVS 12(R21), F19
-	VDUP V19.S[0], V19.S4
+	FMOVQ (R21), F16
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F20
-	VFMLA V16.S4, V20.S4, V0.S4
-	VFMLA V17.S4, V20.S4, V4.S4
-	VFMLA V18.S4, V20.S4, V8.S4
-	VFMLA V19.S4, V20.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F21
-	VFMLA V16.S4, V21.S4, V1.S4
-	VFMLA V17.S4, V21.S4, V5.S4
-	VFMLA V18.S4, V21.S4, V9.S4
-	VFMLA V19.S4, V21.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F20
-	VFMLA V16.S4, V20.S4, V2.S4
-	VFMLA V17.S4, V20.S4, V6.S4
-	VFMLA V18.S4, V20.S4, V10.S4
-	VFMLA V19.S4, V20.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F21
-	VFMLA V16.S4, V21.S4, V3.S4
-	VFMLA V17.S4, V21.S4, V7.S4
-	VFMLA V18.S4, V21.S4, V11.S4
-	VFMLA V19.S4, V21.S4, V15.S4
+	FMOVQ (R4), F20
+	WORD $0x4f901280 // fmla v0.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01284 // fmla v4.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a88 // fmla v8.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8c // fmla v12.4s, v20.4s, v16.s[3]
+	FMOVQ 16(R4), F21
+	WORD $0x4f9012a1 // fmla v1.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a5 // fmla v5.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aa9 // fmla v9.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aad // fmla v13.4s, v21.4s, v16.s[3]
+	FMOVQ 32(R4), F20
+	WORD $0x4f901282 // fmla v2.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01286 // fmla v6.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a8a // fmla v10.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8e // fmla v14.4s, v20.4s, v16.s[3]
+	FMOVQ 48(R4), F21
+	WORD $0x4f9012a3 // fmla v3.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a7 // fmla v7.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aab // fmla v11.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aaf // fmla v15.4s, v21.4s, v16.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -30888,18 +30863,15 @@ float323x1Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F3
-	VDUP V3.S[0], V3.S4
 	FMOVS 4(R21), F4
-	VDUP V4.S[0], V4.S4
 	FMOVS 8(R21), F5
-	VDUP V5.S[0], V5.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F6
-	VFMLA V3.S4, V6.S4, V0.S4
-	VFMLA V4.S4, V6.S4, V1.S4
-	VFMLA V5.S4, V6.S4, V2.S4
+	FMOVQ (R4), F6
+	WORD $0x4f8310c0 // fmla v0.4s, v6.4s, v3.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4f8510c2 // fmla v2.4s, v6.4s, v5.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31007,23 +30979,19 @@ float323x2Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F6
-	VDUP V6.S[0], V6.S4
 	FMOVS 4(R21), F7
-	VDUP V7.S[0], V7.S4
 	FMOVS 8(R21), F8
-	VDUP V8.S[0], V8.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F9
-	VFMLA V6.S4, V9.S4, V0.S4
-	VFMLA V7.S4, V9.S4, V2.S4
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F10
-	VFMLA V6.S4, V10.S4, V1.S4
-	VFMLA V7.S4, V10.S4, V3.S4
-	VFMLA V8.S4, V10.S4, V5.S4
+	FMOVQ (R4), F9
+	WORD $0x4f861120 // fmla v0.4s, v9.4s, v6.s[0]
+	WORD $0x4f871122 // fmla v2.4s, v9.4s, v7.s[0]
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVQ 16(R4), F10
+	WORD $0x4f861141 // fmla v1.4s, v10.4s, v6.s[0]
+	WORD $0x4f871143 // fmla v3.4s, v10.4s, v7.s[0]
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31155,33 +31123,27 @@ float323x4Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F12
-	VDUP V12.S[0], V12.S4
 	FMOVS 4(R21), F13
-	VDUP V13.S[0], V13.S4
 	FMOVS 8(R21), F14
-	VDUP V14.S[0], V14.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F15
-	VFMLA V12.S4, V15.S4, V0.S4
-	VFMLA V13.S4, V15.S4, V4.S4
-	VFMLA V14.S4, V15.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F16
-	VFMLA V12.S4, V16.S4, V1.S4
-	VFMLA V13.S4, V16.S4, V5.S4
-	VFMLA V14.S4, V16.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F15
-	VFMLA V12.S4, V15.S4, V2.S4
-	VFMLA V13.S4, V15.S4, V6.S4
-	VFMLA V14.S4, V15.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F16
-	VFMLA V12.S4, V16.S4, V3.S4
-	VFMLA V13.S4, V16.S4, V7.S4
-	VFMLA V14.S4, V16.S4, V11.S4
+	FMOVQ (R4), F15
+	WORD $0x4f8c11e0 // fmla v0.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e4 // fmla v4.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11e8 // fmla v8.4s, v15.4s, v14.s[0]
+	FMOVQ 16(R4), F16
+	WORD $0x4f8c1201 // fmla v1.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1205 // fmla v5.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e1209 // fmla v9.4s, v16.4s, v14.s[0]
+	FMOVQ 32(R4), F15
+	WORD $0x4f8c11e2 // fmla v2.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e6 // fmla v6.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11ea // fmla v10.4s, v15.4s, v14.s[0]
+	FMOVQ 48(R4), F16
+	WORD $0x4f8c1203 // fmla v3.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1207 // fmla v7.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e120b // fmla v11.4s, v16.4s, v14.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31361,55 +31323,45 @@ float323x8Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F24
-	VDUP V24.S[0], V24.S4
 	FMOVS 4(R21), F25
-	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
-	VDUP V26.S[0], V26.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F27
-	VFMLA V24.S4, V27.S4, V0.S4
-	VFMLA V25.S4, V27.S4, V8.S4
-	VFMLA V26.S4, V27.S4, V16.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F28
-	VFMLA V24.S4, V28.S4, V1.S4
-	VFMLA V25.S4, V28.S4, V9.S4
-	VFMLA V26.S4, V28.S4, V17.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F27
-	VFMLA V24.S4, V27.S4, V2.S4
-	VFMLA V25.S4, V27.S4, V10.S4
-	VFMLA V26.S4, V27.S4, V18.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F28
-	VFMLA V24.S4, V28.S4, V3.S4
-	VFMLA V25.S4, V28.S4, V11.S4
-	VFMLA V26.S4, V28.S4, V19.S4
+	FMOVQ (R4), F27
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	FMOVQ 16(R4), F28
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	FMOVQ 32(R4), F27
+	WORD $0x4f981362 // fmla v2.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136a // fmla v10.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1372 // fmla v18.4s, v27.4s, v26.s[0]
+	FMOVQ 48(R4), F28
+	WORD $0x4f981383 // fmla v3.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138b // fmla v11.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
 	ADD R22, R25, R17
 	PRFM 64(R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ 64(R17), F27
-	VFMLA V24.S4, V27.S4, V4.S4
-	VFMLA V25.S4, V27.S4, V12.S4
-	VFMLA V26.S4, V27.S4, V20.S4
-	ADD R22, R4, R17
-	FMOVQ 80(R17), F28
-	VFMLA V24.S4, V28.S4, V5.S4
-	VFMLA V25.S4, V28.S4, V13.S4
-	VFMLA V26.S4, V28.S4, V21.S4
-	ADD R22, R4, R17
-	FMOVQ 96(R17), F27
-	VFMLA V24.S4, V27.S4, V6.S4
-	VFMLA V25.S4, V27.S4, V14.S4
-	VFMLA V26.S4, V27.S4, V22.S4
-	ADD R22, R4, R17
-	FMOVQ 112(R17), F28
-	VFMLA V24.S4, V28.S4, V7.S4
-	VFMLA V25.S4, V28.S4, V15.S4
-	VFMLA V26.S4, V28.S4, V23.S4
+	FMOVQ 64(R4), F27
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1374 // fmla v20.4s, v27.4s, v26.s[0]
+	FMOVQ 80(R4), F28
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1395 // fmla v21.4s, v28.4s, v26.s[0]
+	FMOVQ 96(R4), F27
+	WORD $0x4f981366 // fmla v6.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136e // fmla v14.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
+	FMOVQ 112(R4), F28
+	WORD $0x4f981387 // fmla v7.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138f // fmla v15.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1397 // fmla v23.4s, v28.4s, v26.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31606,16 +31558,13 @@ float322x1Begun:
 float322x1Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	FMOVS 4(R21), F3
-	VDUP V3.S[0], V3.S4
+	FMOVD (R21), F2
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F4
-	VFMLA V2.S4, V4.S4, V0.S4
-	VFMLA V3.S4, V4.S4, V1.S4
+	FMOVQ (R4), F4
+	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31708,20 +31657,16 @@ float322x2Begun:
 float322x2Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
+	FMOVD (R21), F4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F6
-	VFMLA V4.S4, V6.S4, V0.S4
-	VFMLA V5.S4, V6.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F7
-	VFMLA V4.S4, V7.S4, V1.S4
-	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVQ (R4), F6
+	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410c2 // fmla v2.4s, v6.4s, v4.s[1]
+	FMOVQ 16(R4), F7
+	WORD $0x4f8410e1 // fmla v1.4s, v7.4s, v4.s[0]
+	WORD $0x4fa410e3 // fmla v3.4s, v7.4s, v4.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31830,28 +31775,22 @@ float322x4Begun:
 float322x4Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
+	FMOVD (R21), F8
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F10
-	VFMLA V8.S4, V10.S4, V0.S4
-	VFMLA V9.S4, V10.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F11
-	VFMLA V8.S4, V11.S4, V1.S4
-	VFMLA V9.S4, V11.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F10
-	VFMLA V8.S4, V10.S4, V2.S4
-	VFMLA V9.S4, V10.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F11
-	VFMLA V8.S4, V11.S4, V3.S4
-	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVQ (R4), F10
+	WORD $0x4f881140 // fmla v0.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81144 // fmla v4.4s, v10.4s, v8.s[1]
+	FMOVQ 16(R4), F11
+	WORD $0x4f881161 // fmla v1.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81165 // fmla v5.4s, v11.4s, v8.s[1]
+	FMOVQ 32(R4), F10
+	WORD $0x4f881142 // fmla v2.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81146 // fmla v6.4s, v10.4s, v8.s[1]
+	FMOVQ 48(R4), F11
+	WORD $0x4f881163 // fmla v3.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81167 // fmla v7.4s, v11.4s, v8.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -31992,46 +31931,36 @@ float322x8Begun:
 float322x8Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
+	FMOVD (R21), F16
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F18
-	VFMLA V16.S4, V18.S4, V0.S4
-	VFMLA V17.S4, V18.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F19
-	VFMLA V16.S4, V19.S4, V1.S4
-	VFMLA V17.S4, V19.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F18
-	VFMLA V16.S4, V18.S4, V2.S4
-	VFMLA V17.S4, V18.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F19
-	VFMLA V16.S4, V19.S4, V3.S4
-	VFMLA V17.S4, V19.S4, V11.S4
+	FMOVQ (R4), F18
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01248 // fmla v8.4s, v18.4s, v16.s[1]
+	FMOVQ 16(R4), F19
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01269 // fmla v9.4s, v19.4s, v16.s[1]
+	FMOVQ 32(R4), F18
+	WORD $0x4f901242 // fmla v2.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124a // fmla v10.4s, v18.4s, v16.s[1]
+	FMOVQ 48(R4), F19
+	WORD $0x4f901263 // fmla v3.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126b // fmla v11.4s, v19.4s, v16.s[1]
 	ADD R22, R25, R17
 	PRFM 64(R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ 64(R17), F18
-	VFMLA V16.S4, V18.S4, V4.S4
-	VFMLA V17.S4, V18.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVQ 80(R17), F19
-	VFMLA V16.S4, V19.S4, V5.S4
-	VFMLA V17.S4, V19.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVQ 96(R17), F18
-	VFMLA V16.S4, V18.S4, V6.S4
-	VFMLA V17.S4, V18.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVQ 112(R17), F19
-	VFMLA V16.S4, V19.S4, V7.S4
-	VFMLA V17.S4, V19.S4, V15.S4
+	FMOVQ 64(R4), F18
+	WORD $0x4f901244 // fmla v4.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124c // fmla v12.4s, v18.4s, v16.s[1]
+	FMOVQ 80(R4), F19
+	WORD $0x4f901265 // fmla v5.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126d // fmla v13.4s, v19.4s, v16.s[1]
+	FMOVQ 96(R4), F18
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124e // fmla v14.4s, v18.4s, v16.s[1]
+	FMOVQ 112(R4), F19
+	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126f // fmla v15.4s, v19.4s, v16.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -32190,12 +32119,11 @@ float321x1Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F2
-	VFMLA V1.S4, V2.S4, V0.S4
+	FMOVQ (R4), F2
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -32215,12 +32143,11 @@ float321x1KeyMasked:
 	CMP $0, R20
 	BLT float321x1KeyNext
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F2
-	VFMLA V1.S4, V2.S4, V0.S4
+	FMOVQ (R4), F2
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 
 float321x1KeyNext:
 	ADD $8, R19
@@ -32305,15 +32232,13 @@ float321x2Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F3
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F4
-	VFMLA V2.S4, V4.S4, V1.S4
+	FMOVQ (R4), F3
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVQ 16(R4), F4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -32333,15 +32258,13 @@ float321x2KeyMasked:
 	CMP $0, R20
 	BLT float321x2KeyNext
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F3
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F4
-	VFMLA V2.S4, V4.S4, V1.S4
+	FMOVQ (R4), F3
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVQ 16(R4), F4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 
 float321x2KeyNext:
 	ADD $8, R19
@@ -32434,21 +32357,17 @@ float321x4Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F5
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F6
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F5
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F6
-	VFMLA V4.S4, V6.S4, V3.S4
+	FMOVQ (R4), F5
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVQ 16(R4), F6
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVQ 32(R4), F5
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVQ 48(R4), F6
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -32468,21 +32387,17 @@ float321x4KeyMasked:
 	CMP $0, R20
 	BLT float321x4KeyNext
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F5
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F6
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F5
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F6
-	VFMLA V4.S4, V6.S4, V3.S4
+	FMOVQ (R4), F5
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVQ 16(R4), F6
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVQ 32(R4), F5
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVQ 48(R4), F6
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 
 float321x4KeyNext:
 	ADD $8, R19
@@ -32591,35 +32506,27 @@ float321x8Key:
 	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F9
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F10
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F9
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F10
-	VFMLA V8.S4, V10.S4, V3.S4
+	FMOVQ (R4), F9
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVQ 16(R4), F10
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVQ 32(R4), F9
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVQ 48(R4), F10
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
 	ADD R22, R25, R17
 	PRFM 64(R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ 64(R17), F9
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVQ 80(R17), F10
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVQ 96(R17), F9
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVQ 112(R17), F10
-	VFMLA V8.S4, V10.S4, V7.S4
+	FMOVQ 64(R4), F9
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVQ 80(R4), F10
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVQ 96(R4), F9
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVQ 112(R4), F10
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -32639,35 +32546,27 @@ float321x8KeyMasked:
 	CMP $0, R20
 	BLT float321x8KeyNext
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
+	ADD R22, R4
 	ADD R22, R25, R17
 	PRFM (R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ (R17), F9
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVQ 16(R17), F10
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVQ 32(R17), F9
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVQ 48(R17), F10
-	VFMLA V8.S4, V10.S4, V3.S4
+	FMOVQ (R4), F9
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVQ 16(R4), F10
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVQ 32(R4), F9
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVQ 48(R4), F10
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
 	ADD R22, R25, R17
 	PRFM 64(R17), PLDL2KEEP
-	ADD R22, R4, R17
-	FMOVQ 64(R17), F9
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVQ 80(R17), F10
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVQ 96(R17), F9
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVQ 112(R17), F10
-	VFMLA V8.S4, V10.S4, V7.S4
+	FMOVQ 64(R4), F9
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVQ 80(R4), F10
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVQ 96(R4), F9
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVQ 112(R4), F10
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 
 float321x8KeyNext:
 	ADD $8, R19
@@ -32882,21 +32781,14 @@ Asked:
 
 Within:
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
-	FMOVS 8(R21), F6
-	VDUP V6.S[0], V6.S4
-	FMOVS 12(R21), F7
-	VDUP V7.S[0], V7.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F8
+	FMOVQ (R21), F4
+	ADD R22, R4
+	FMOVD (R4), F8
 	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
-	VFMLA V4.S4, V8.S4, V0.S4
-	VFMLA V5.S4, V8.S4, V1.S4
-	VFMLA V6.S4, V8.S4, V2.S4
-	VFMLA V7.S4, V8.S4, V3.S4
+	WORD $0x4f841100 // fmla v0.4s, v8.4s, v4.s[0]
+	WORD $0x4fa41101 // fmla v1.4s, v8.4s, v4.s[1]
+	WORD $0x4f841902 // fmla v2.4s, v8.4s, v4.s[2]
+	WORD $0x4fa41903 // fmla v3.4s, v8.4s, v4.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -33053,28 +32945,20 @@ Asked_2:
 
 Within_2:
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
-	FMOVS 8(R21), F10
-	VDUP V10.S[0], V10.S4
-	FMOVS 12(R21), F11
-	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F12
+	FMOVQ (R21), F8
+	ADD R22, R4
+	FMOVD (R4), F12
 	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
-	VFMLA V8.S4, V12.S4, V0.S4
-	VFMLA V9.S4, V12.S4, V2.S4
-	VFMLA V10.S4, V12.S4, V4.S4
-	VFMLA V11.S4, V12.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F13
+	WORD $0x4f881180 // fmla v0.4s, v12.4s, v8.s[0]
+	WORD $0x4fa81182 // fmla v2.4s, v12.4s, v8.s[1]
+	WORD $0x4f881984 // fmla v4.4s, v12.4s, v8.s[2]
+	WORD $0x4fa81986 // fmla v6.4s, v12.4s, v8.s[3]
+	FMOVD 8(R4), F13
 	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
-	VFMLA V8.S4, V13.S4, V1.S4
-	VFMLA V9.S4, V13.S4, V3.S4
-	VFMLA V10.S4, V13.S4, V5.S4
-	VFMLA V11.S4, V13.S4, V7.S4
+	WORD $0x4f8811a1 // fmla v1.4s, v13.4s, v8.s[0]
+	WORD $0x4fa811a3 // fmla v3.4s, v13.4s, v8.s[1]
+	WORD $0x4f8819a5 // fmla v5.4s, v13.4s, v8.s[2]
+	WORD $0x4fa819a7 // fmla v7.4s, v13.4s, v8.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -33263,42 +33147,32 @@ Asked_3:
 
 Within_3:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	FMOVS 8(R21), F18
-	VDUP V18.S[0], V18.S4
-	FMOVS 12(R21), F19
-	VDUP V19.S[0], V19.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F20
+	FMOVQ (R21), F16
+	ADD R22, R4
+	FMOVD (R4), F20
 	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
-	VFMLA V16.S4, V20.S4, V0.S4
-	VFMLA V17.S4, V20.S4, V4.S4
-	VFMLA V18.S4, V20.S4, V8.S4
-	VFMLA V19.S4, V20.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F21
+	WORD $0x4f901280 // fmla v0.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01284 // fmla v4.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a88 // fmla v8.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8c // fmla v12.4s, v20.4s, v16.s[3]
+	FMOVD 8(R4), F21
 	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
-	VFMLA V16.S4, V21.S4, V1.S4
-	VFMLA V17.S4, V21.S4, V5.S4
-	VFMLA V18.S4, V21.S4, V9.S4
-	VFMLA V19.S4, V21.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F20
+	WORD $0x4f9012a1 // fmla v1.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a5 // fmla v5.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aa9 // fmla v9.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aad // fmla v13.4s, v21.4s, v16.s[3]
+	FMOVD 16(R4), F20
 	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
-	VFMLA V16.S4, V20.S4, V2.S4
-	VFMLA V17.S4, V20.S4, V6.S4
-	VFMLA V18.S4, V20.S4, V10.S4
-	VFMLA V19.S4, V20.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F21
+	WORD $0x4f901282 // fmla v2.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01286 // fmla v6.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a8a // fmla v10.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8e // fmla v14.4s, v20.4s, v16.s[3]
+	FMOVD 24(R4), F21
 	WORD $0x0e217ab5 // fcvtl v21.4s, v21.4h
-	VFMLA V16.S4, V21.S4, V3.S4
-	VFMLA V17.S4, V21.S4, V7.S4
-	VFMLA V18.S4, V21.S4, V11.S4
-	VFMLA V19.S4, V21.S4, V15.S4
+	WORD $0x4f9012a3 // fmla v3.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a7 // fmla v7.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aab // fmla v11.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aaf // fmla v15.4s, v21.4s, v16.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -33508,17 +33382,14 @@ Asked_4:
 Within_4:
 	MOVD (R19), R4
 	FMOVS (R21), F3
-	VDUP V3.S[0], V3.S4
 	FMOVS 4(R21), F4
-	VDUP V4.S[0], V4.S4
 	FMOVS 8(R21), F5
-	VDUP V5.S[0], V5.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F6
+	ADD R22, R4
+	FMOVD (R4), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
-	VFMLA V3.S4, V6.S4, V0.S4
-	VFMLA V4.S4, V6.S4, V1.S4
-	VFMLA V5.S4, V6.S4, V2.S4
+	WORD $0x4f8310c0 // fmla v0.4s, v6.4s, v3.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4f8510c2 // fmla v2.4s, v6.4s, v5.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -33662,23 +33533,19 @@ Asked_5:
 Within_5:
 	MOVD (R19), R4
 	FMOVS (R21), F6
-	VDUP V6.S[0], V6.S4
 	FMOVS 4(R21), F7
-	VDUP V7.S[0], V7.S4
 	FMOVS 8(R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F9
+	ADD R22, R4
+	FMOVD (R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V6.S4, V9.S4, V0.S4
-	VFMLA V7.S4, V9.S4, V2.S4
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F10
+	WORD $0x4f861120 // fmla v0.4s, v9.4s, v6.s[0]
+	WORD $0x4f871122 // fmla v2.4s, v9.4s, v7.s[0]
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVD 8(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V6.S4, V10.S4, V1.S4
-	VFMLA V7.S4, V10.S4, V3.S4
-	VFMLA V8.S4, V10.S4, V5.S4
+	WORD $0x4f861141 // fmla v1.4s, v10.4s, v6.s[0]
+	WORD $0x4f871143 // fmla v3.4s, v10.4s, v7.s[0]
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -33846,35 +33713,29 @@ Asked_6:
 Within_6:
 	MOVD (R19), R4
 	FMOVS (R21), F12
-	VDUP V12.S[0], V12.S4
 	FMOVS 4(R21), F13
-	VDUP V13.S[0], V13.S4
 	FMOVS 8(R21), F14
-	VDUP V14.S[0], V14.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F15
+	ADD R22, R4
+	FMOVD (R4), F15
 	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
-	VFMLA V12.S4, V15.S4, V0.S4
-	VFMLA V13.S4, V15.S4, V4.S4
-	VFMLA V14.S4, V15.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F16
+	WORD $0x4f8c11e0 // fmla v0.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e4 // fmla v4.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11e8 // fmla v8.4s, v15.4s, v14.s[0]
+	FMOVD 8(R4), F16
 	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
-	VFMLA V12.S4, V16.S4, V1.S4
-	VFMLA V13.S4, V16.S4, V5.S4
-	VFMLA V14.S4, V16.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F15
+	WORD $0x4f8c1201 // fmla v1.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1205 // fmla v5.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e1209 // fmla v9.4s, v16.4s, v14.s[0]
+	FMOVD 16(R4), F15
 	WORD $0x0e2179ef // fcvtl v15.4s, v15.4h
-	VFMLA V12.S4, V15.S4, V2.S4
-	VFMLA V13.S4, V15.S4, V6.S4
-	VFMLA V14.S4, V15.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F16
+	WORD $0x4f8c11e2 // fmla v2.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e6 // fmla v6.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11ea // fmla v10.4s, v15.4s, v14.s[0]
+	FMOVD 24(R4), F16
 	WORD $0x0e217a10 // fcvtl v16.4s, v16.4h
-	VFMLA V12.S4, V16.S4, V3.S4
-	VFMLA V13.S4, V16.S4, V7.S4
-	VFMLA V14.S4, V16.S4, V11.S4
+	WORD $0x4f8c1203 // fmla v3.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1207 // fmla v7.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e120b // fmla v11.4s, v16.4s, v14.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -34090,59 +33951,49 @@ Asked_7:
 Within_7:
 	MOVD (R19), R4
 	FMOVS (R21), F24
-	VDUP V24.S[0], V24.S4
 	FMOVS 4(R21), F25
-	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
-	VDUP V26.S[0], V26.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F27
+	ADD R22, R4
+	FMOVD (R4), F27
 	WORD $0x0e217b7b // fcvtl v27.4s, v27.4h
-	VFMLA V24.S4, V27.S4, V0.S4
-	VFMLA V25.S4, V27.S4, V8.S4
-	VFMLA V26.S4, V27.S4, V16.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F28
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	FMOVD 8(R4), F28
 	WORD $0x0e217b9c // fcvtl v28.4s, v28.4h
-	VFMLA V24.S4, V28.S4, V1.S4
-	VFMLA V25.S4, V28.S4, V9.S4
-	VFMLA V26.S4, V28.S4, V17.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F27
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	FMOVD 16(R4), F27
 	WORD $0x0e217b7b // fcvtl v27.4s, v27.4h
-	VFMLA V24.S4, V27.S4, V2.S4
-	VFMLA V25.S4, V27.S4, V10.S4
-	VFMLA V26.S4, V27.S4, V18.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F28
+	WORD $0x4f981362 // fmla v2.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136a // fmla v10.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1372 // fmla v18.4s, v27.4s, v26.s[0]
+	FMOVD 24(R4), F28
 	WORD $0x0e217b9c // fcvtl v28.4s, v28.4h
-	VFMLA V24.S4, V28.S4, V3.S4
-	VFMLA V25.S4, V28.S4, V11.S4
-	VFMLA V26.S4, V28.S4, V19.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F27
+	WORD $0x4f981383 // fmla v3.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138b // fmla v11.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
+	FMOVD 32(R4), F27
 	WORD $0x0e217b7b // fcvtl v27.4s, v27.4h
-	VFMLA V24.S4, V27.S4, V4.S4
-	VFMLA V25.S4, V27.S4, V12.S4
-	VFMLA V26.S4, V27.S4, V20.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F28
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1374 // fmla v20.4s, v27.4s, v26.s[0]
+	FMOVD 40(R4), F28
 	WORD $0x0e217b9c // fcvtl v28.4s, v28.4h
-	VFMLA V24.S4, V28.S4, V5.S4
-	VFMLA V25.S4, V28.S4, V13.S4
-	VFMLA V26.S4, V28.S4, V21.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F27
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1395 // fmla v21.4s, v28.4s, v26.s[0]
+	FMOVD 48(R4), F27
 	WORD $0x0e217b7b // fcvtl v27.4s, v27.4h
-	VFMLA V24.S4, V27.S4, V6.S4
-	VFMLA V25.S4, V27.S4, V14.S4
-	VFMLA V26.S4, V27.S4, V22.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F28
+	WORD $0x4f981366 // fmla v6.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136e // fmla v14.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
+	FMOVD 56(R4), F28
 	WORD $0x0e217b9c // fcvtl v28.4s, v28.4h
-	VFMLA V24.S4, V28.S4, V7.S4
-	VFMLA V25.S4, V28.S4, V15.S4
-	VFMLA V26.S4, V28.S4, V23.S4
+	WORD $0x4f981387 // fmla v7.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138f // fmla v15.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1397 // fmla v23.4s, v28.4s, v26.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -34375,15 +34226,12 @@ Asked_8:
 
 Within_8:
 	MOVD (R19), R4
-	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	FMOVS 4(R21), F3
-	VDUP V3.S[0], V3.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F4
+	FMOVD (R21), F2
+	ADD R22, R4
+	FMOVD (R4), F4
 	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
-	VFMLA V2.S4, V4.S4, V0.S4
-	VFMLA V3.S4, V4.S4, V1.S4
+	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -34512,20 +34360,16 @@ Asked_9:
 
 Within_9:
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F6
+	FMOVD (R21), F4
+	ADD R22, R4
+	FMOVD (R4), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
-	VFMLA V4.S4, V6.S4, V0.S4
-	VFMLA V5.S4, V6.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F7
+	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410c2 // fmla v2.4s, v6.4s, v4.s[1]
+	FMOVD 8(R4), F7
 	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
-	VFMLA V4.S4, V7.S4, V1.S4
-	VFMLA V5.S4, V7.S4, V3.S4
+	WORD $0x4f8410e1 // fmla v1.4s, v7.4s, v4.s[0]
+	WORD $0x4fa410e3 // fmla v3.4s, v7.4s, v4.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -34670,30 +34514,24 @@ Asked_10:
 
 Within_10:
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F10
+	FMOVD (R21), F8
+	ADD R22, R4
+	FMOVD (R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V0.S4
-	VFMLA V9.S4, V10.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F11
+	WORD $0x4f881140 // fmla v0.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81144 // fmla v4.4s, v10.4s, v8.s[1]
+	FMOVD 8(R4), F11
 	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
-	VFMLA V8.S4, V11.S4, V1.S4
-	VFMLA V9.S4, V11.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F10
+	WORD $0x4f881161 // fmla v1.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81165 // fmla v5.4s, v11.4s, v8.s[1]
+	FMOVD 16(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V2.S4
-	VFMLA V9.S4, V10.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F11
+	WORD $0x4f881142 // fmla v2.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81146 // fmla v6.4s, v10.4s, v8.s[1]
+	FMOVD 24(R4), F11
 	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
-	VFMLA V8.S4, V11.S4, V3.S4
-	VFMLA V9.S4, V11.S4, V7.S4
+	WORD $0x4f881163 // fmla v3.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81167 // fmla v7.4s, v11.4s, v8.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -34870,50 +34708,40 @@ Asked_11:
 
 Within_11:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F18
+	FMOVD (R21), F16
+	ADD R22, R4
+	FMOVD (R4), F18
 	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
-	VFMLA V16.S4, V18.S4, V0.S4
-	VFMLA V17.S4, V18.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F19
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01248 // fmla v8.4s, v18.4s, v16.s[1]
+	FMOVD 8(R4), F19
 	WORD $0x0e217a73 // fcvtl v19.4s, v19.4h
-	VFMLA V16.S4, V19.S4, V1.S4
-	VFMLA V17.S4, V19.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F18
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01269 // fmla v9.4s, v19.4s, v16.s[1]
+	FMOVD 16(R4), F18
 	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
-	VFMLA V16.S4, V18.S4, V2.S4
-	VFMLA V17.S4, V18.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F19
+	WORD $0x4f901242 // fmla v2.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124a // fmla v10.4s, v18.4s, v16.s[1]
+	FMOVD 24(R4), F19
 	WORD $0x0e217a73 // fcvtl v19.4s, v19.4h
-	VFMLA V16.S4, V19.S4, V3.S4
-	VFMLA V17.S4, V19.S4, V11.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F18
+	WORD $0x4f901263 // fmla v3.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126b // fmla v11.4s, v19.4s, v16.s[1]
+	FMOVD 32(R4), F18
 	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
-	VFMLA V16.S4, V18.S4, V4.S4
-	VFMLA V17.S4, V18.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F19
+	WORD $0x4f901244 // fmla v4.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124c // fmla v12.4s, v18.4s, v16.s[1]
+	FMOVD 40(R4), F19
 	WORD $0x0e217a73 // fcvtl v19.4s, v19.4h
-	VFMLA V16.S4, V19.S4, V5.S4
-	VFMLA V17.S4, V19.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F18
+	WORD $0x4f901265 // fmla v5.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126d // fmla v13.4s, v19.4s, v16.s[1]
+	FMOVD 48(R4), F18
 	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
-	VFMLA V16.S4, V18.S4, V6.S4
-	VFMLA V17.S4, V18.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F19
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124e // fmla v14.4s, v18.4s, v16.s[1]
+	FMOVD 56(R4), F19
 	WORD $0x0e217a73 // fcvtl v19.4s, v19.4h
-	VFMLA V16.S4, V19.S4, V7.S4
-	VFMLA V17.S4, V19.S4, V15.S4
+	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126f // fmla v15.4s, v19.4s, v16.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -35108,11 +34936,10 @@ Asked_12:
 Within_12:
 	MOVD (R19), R4
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F2
+	ADD R22, R4
+	FMOVD (R4), F2
 	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
-	VFMLA V1.S4, V2.S4, V0.S4
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -35168,11 +34995,10 @@ Within_13:
 	CMP $0, R20
 	BLT Float161x1KeyNext
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F2
+	ADD R22, R4
+	FMOVD (R4), F2
 	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
-	VFMLA V1.S4, V2.S4, V0.S4
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 
 Float161x1KeyNext:
 	ADD $8, R19
@@ -35293,15 +35119,13 @@ Asked_14:
 Within_14:
 	MOVD (R19), R4
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F3
+	ADD R22, R4
+	FMOVD (R4), F3
 	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F4
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVD 8(R4), F4
 	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
-	VFMLA V2.S4, V4.S4, V1.S4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -35357,15 +35181,13 @@ Within_15:
 	CMP $0, R20
 	BLT Float161x2KeyNext
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F3
+	ADD R22, R4
+	FMOVD (R4), F3
 	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F4
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVD 8(R4), F4
 	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
-	VFMLA V2.S4, V4.S4, V1.S4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 
 Float161x2KeyNext:
 	ADD $8, R19
@@ -35494,23 +35316,19 @@ Asked_16:
 Within_16:
 	MOVD (R19), R4
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F5
+	ADD R22, R4
+	FMOVD (R4), F5
 	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F6
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVD 8(R4), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F5
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVD 16(R4), F5
 	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F6
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVD 24(R4), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
-	VFMLA V4.S4, V6.S4, V3.S4
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -35566,23 +35384,19 @@ Within_17:
 	CMP $0, R20
 	BLT Float161x4KeyNext
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F5
+	ADD R22, R4
+	FMOVD (R4), F5
 	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F6
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVD 8(R4), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F5
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVD 16(R4), F5
 	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F6
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVD 24(R4), F6
 	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
-	VFMLA V4.S4, V6.S4, V3.S4
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 
 Float161x4KeyNext:
 	ADD $8, R19
@@ -35727,39 +35541,31 @@ Asked_18:
 Within_18:
 	MOVD (R19), R4
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F9
+	ADD R22, R4
+	FMOVD (R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVD 8(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVD 16(R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVD 24(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVD 32(R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVD 40(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVD 48(R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVD 56(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -35815,39 +35621,31 @@ Within_19:
 	CMP $0, R20
 	BLT Float161x8KeyNext
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F9
+	ADD R22, R4
+	FMOVD (R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVD 8(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVD 16(R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVD 24(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVD 32(R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVD 40(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVD 48(R4), F9
 	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVD 56(R4), F10
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 
 Float161x8KeyNext:
 	ADD $8, R19
@@ -36062,21 +35860,14 @@ Asked_20:
 
 Within_20:
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
-	FMOVS 8(R21), F6
-	VDUP V6.S[0], V6.S4
-	FMOVS 12(R21), F7
-	VDUP V7.S[0], V7.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F8
+	FMOVQ (R21), F4
+	ADD R22, R4
+	FMOVD (R4), F8
 	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
-	VFMLA V4.S4, V8.S4, V0.S4
-	VFMLA V5.S4, V8.S4, V1.S4
-	VFMLA V6.S4, V8.S4, V2.S4
-	VFMLA V7.S4, V8.S4, V3.S4
+	WORD $0x4f841100 // fmla v0.4s, v8.4s, v4.s[0]
+	WORD $0x4fa41101 // fmla v1.4s, v8.4s, v4.s[1]
+	WORD $0x4f841902 // fmla v2.4s, v8.4s, v4.s[2]
+	WORD $0x4fa41903 // fmla v3.4s, v8.4s, v4.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -36233,28 +36024,20 @@ Asked_21:
 
 Within_21:
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
-	FMOVS 8(R21), F10
-	VDUP V10.S[0], V10.S4
-	FMOVS 12(R21), F11
-	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F12
+	FMOVQ (R21), F8
+	ADD R22, R4
+	FMOVD (R4), F12
 	WORD $0x2e61398c // shll v12.4s, v12.4h, #16
-	VFMLA V8.S4, V12.S4, V0.S4
-	VFMLA V9.S4, V12.S4, V2.S4
-	VFMLA V10.S4, V12.S4, V4.S4
-	VFMLA V11.S4, V12.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F13
+	WORD $0x4f881180 // fmla v0.4s, v12.4s, v8.s[0]
+	WORD $0x4fa81182 // fmla v2.4s, v12.4s, v8.s[1]
+	WORD $0x4f881984 // fmla v4.4s, v12.4s, v8.s[2]
+	WORD $0x4fa81986 // fmla v6.4s, v12.4s, v8.s[3]
+	FMOVD 8(R4), F13
 	WORD $0x2e6139ad // shll v13.4s, v13.4h, #16
-	VFMLA V8.S4, V13.S4, V1.S4
-	VFMLA V9.S4, V13.S4, V3.S4
-	VFMLA V10.S4, V13.S4, V5.S4
-	VFMLA V11.S4, V13.S4, V7.S4
+	WORD $0x4f8811a1 // fmla v1.4s, v13.4s, v8.s[0]
+	WORD $0x4fa811a3 // fmla v3.4s, v13.4s, v8.s[1]
+	WORD $0x4f8819a5 // fmla v5.4s, v13.4s, v8.s[2]
+	WORD $0x4fa819a7 // fmla v7.4s, v13.4s, v8.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -36443,42 +36226,32 @@ Asked_22:
 
 Within_22:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	FMOVS 8(R21), F18
-	VDUP V18.S[0], V18.S4
-	FMOVS 12(R21), F19
-	VDUP V19.S[0], V19.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F20
+	FMOVQ (R21), F16
+	ADD R22, R4
+	FMOVD (R4), F20
 	WORD $0x2e613a94 // shll v20.4s, v20.4h, #16
-	VFMLA V16.S4, V20.S4, V0.S4
-	VFMLA V17.S4, V20.S4, V4.S4
-	VFMLA V18.S4, V20.S4, V8.S4
-	VFMLA V19.S4, V20.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F21
+	WORD $0x4f901280 // fmla v0.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01284 // fmla v4.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a88 // fmla v8.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8c // fmla v12.4s, v20.4s, v16.s[3]
+	FMOVD 8(R4), F21
 	WORD $0x2e613ab5 // shll v21.4s, v21.4h, #16
-	VFMLA V16.S4, V21.S4, V1.S4
-	VFMLA V17.S4, V21.S4, V5.S4
-	VFMLA V18.S4, V21.S4, V9.S4
-	VFMLA V19.S4, V21.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F20
+	WORD $0x4f9012a1 // fmla v1.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a5 // fmla v5.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aa9 // fmla v9.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aad // fmla v13.4s, v21.4s, v16.s[3]
+	FMOVD 16(R4), F20
 	WORD $0x2e613a94 // shll v20.4s, v20.4h, #16
-	VFMLA V16.S4, V20.S4, V2.S4
-	VFMLA V17.S4, V20.S4, V6.S4
-	VFMLA V18.S4, V20.S4, V10.S4
-	VFMLA V19.S4, V20.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F21
+	WORD $0x4f901282 // fmla v2.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01286 // fmla v6.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a8a // fmla v10.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8e // fmla v14.4s, v20.4s, v16.s[3]
+	FMOVD 24(R4), F21
 	WORD $0x2e613ab5 // shll v21.4s, v21.4h, #16
-	VFMLA V16.S4, V21.S4, V3.S4
-	VFMLA V17.S4, V21.S4, V7.S4
-	VFMLA V18.S4, V21.S4, V11.S4
-	VFMLA V19.S4, V21.S4, V15.S4
+	WORD $0x4f9012a3 // fmla v3.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a7 // fmla v7.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aab // fmla v11.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aaf // fmla v15.4s, v21.4s, v16.s[3]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -36688,17 +36461,14 @@ Asked_23:
 Within_23:
 	MOVD (R19), R4
 	FMOVS (R21), F3
-	VDUP V3.S[0], V3.S4
 	FMOVS 4(R21), F4
-	VDUP V4.S[0], V4.S4
 	FMOVS 8(R21), F5
-	VDUP V5.S[0], V5.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F6
+	ADD R22, R4
+	FMOVD (R4), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
-	VFMLA V3.S4, V6.S4, V0.S4
-	VFMLA V4.S4, V6.S4, V1.S4
-	VFMLA V5.S4, V6.S4, V2.S4
+	WORD $0x4f8310c0 // fmla v0.4s, v6.4s, v3.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4f8510c2 // fmla v2.4s, v6.4s, v5.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -36842,23 +36612,19 @@ Asked_24:
 Within_24:
 	MOVD (R19), R4
 	FMOVS (R21), F6
-	VDUP V6.S[0], V6.S4
 	FMOVS 4(R21), F7
-	VDUP V7.S[0], V7.S4
 	FMOVS 8(R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F9
+	ADD R22, R4
+	FMOVD (R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V6.S4, V9.S4, V0.S4
-	VFMLA V7.S4, V9.S4, V2.S4
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F10
+	WORD $0x4f861120 // fmla v0.4s, v9.4s, v6.s[0]
+	WORD $0x4f871122 // fmla v2.4s, v9.4s, v7.s[0]
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVD 8(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V6.S4, V10.S4, V1.S4
-	VFMLA V7.S4, V10.S4, V3.S4
-	VFMLA V8.S4, V10.S4, V5.S4
+	WORD $0x4f861141 // fmla v1.4s, v10.4s, v6.s[0]
+	WORD $0x4f871143 // fmla v3.4s, v10.4s, v7.s[0]
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -37026,35 +36792,29 @@ Asked_25:
 Within_25:
 	MOVD (R19), R4
 	FMOVS (R21), F12
-	VDUP V12.S[0], V12.S4
 	FMOVS 4(R21), F13
-	VDUP V13.S[0], V13.S4
 	FMOVS 8(R21), F14
-	VDUP V14.S[0], V14.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F15
+	ADD R22, R4
+	FMOVD (R4), F15
 	WORD $0x2e6139ef // shll v15.4s, v15.4h, #16
-	VFMLA V12.S4, V15.S4, V0.S4
-	VFMLA V13.S4, V15.S4, V4.S4
-	VFMLA V14.S4, V15.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F16
+	WORD $0x4f8c11e0 // fmla v0.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e4 // fmla v4.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11e8 // fmla v8.4s, v15.4s, v14.s[0]
+	FMOVD 8(R4), F16
 	WORD $0x2e613a10 // shll v16.4s, v16.4h, #16
-	VFMLA V12.S4, V16.S4, V1.S4
-	VFMLA V13.S4, V16.S4, V5.S4
-	VFMLA V14.S4, V16.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F15
+	WORD $0x4f8c1201 // fmla v1.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1205 // fmla v5.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e1209 // fmla v9.4s, v16.4s, v14.s[0]
+	FMOVD 16(R4), F15
 	WORD $0x2e6139ef // shll v15.4s, v15.4h, #16
-	VFMLA V12.S4, V15.S4, V2.S4
-	VFMLA V13.S4, V15.S4, V6.S4
-	VFMLA V14.S4, V15.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F16
+	WORD $0x4f8c11e2 // fmla v2.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e6 // fmla v6.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11ea // fmla v10.4s, v15.4s, v14.s[0]
+	FMOVD 24(R4), F16
 	WORD $0x2e613a10 // shll v16.4s, v16.4h, #16
-	VFMLA V12.S4, V16.S4, V3.S4
-	VFMLA V13.S4, V16.S4, V7.S4
-	VFMLA V14.S4, V16.S4, V11.S4
+	WORD $0x4f8c1203 // fmla v3.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1207 // fmla v7.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e120b // fmla v11.4s, v16.4s, v14.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -37270,59 +37030,49 @@ Asked_26:
 Within_26:
 	MOVD (R19), R4
 	FMOVS (R21), F24
-	VDUP V24.S[0], V24.S4
 	FMOVS 4(R21), F25
-	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
-	VDUP V26.S[0], V26.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F27
+	ADD R22, R4
+	FMOVD (R4), F27
 	WORD $0x2e613b7b // shll v27.4s, v27.4h, #16
-	VFMLA V24.S4, V27.S4, V0.S4
-	VFMLA V25.S4, V27.S4, V8.S4
-	VFMLA V26.S4, V27.S4, V16.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F28
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	FMOVD 8(R4), F28
 	WORD $0x2e613b9c // shll v28.4s, v28.4h, #16
-	VFMLA V24.S4, V28.S4, V1.S4
-	VFMLA V25.S4, V28.S4, V9.S4
-	VFMLA V26.S4, V28.S4, V17.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F27
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	FMOVD 16(R4), F27
 	WORD $0x2e613b7b // shll v27.4s, v27.4h, #16
-	VFMLA V24.S4, V27.S4, V2.S4
-	VFMLA V25.S4, V27.S4, V10.S4
-	VFMLA V26.S4, V27.S4, V18.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F28
+	WORD $0x4f981362 // fmla v2.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136a // fmla v10.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1372 // fmla v18.4s, v27.4s, v26.s[0]
+	FMOVD 24(R4), F28
 	WORD $0x2e613b9c // shll v28.4s, v28.4h, #16
-	VFMLA V24.S4, V28.S4, V3.S4
-	VFMLA V25.S4, V28.S4, V11.S4
-	VFMLA V26.S4, V28.S4, V19.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F27
+	WORD $0x4f981383 // fmla v3.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138b // fmla v11.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
+	FMOVD 32(R4), F27
 	WORD $0x2e613b7b // shll v27.4s, v27.4h, #16
-	VFMLA V24.S4, V27.S4, V4.S4
-	VFMLA V25.S4, V27.S4, V12.S4
-	VFMLA V26.S4, V27.S4, V20.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F28
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1374 // fmla v20.4s, v27.4s, v26.s[0]
+	FMOVD 40(R4), F28
 	WORD $0x2e613b9c // shll v28.4s, v28.4h, #16
-	VFMLA V24.S4, V28.S4, V5.S4
-	VFMLA V25.S4, V28.S4, V13.S4
-	VFMLA V26.S4, V28.S4, V21.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F27
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1395 // fmla v21.4s, v28.4s, v26.s[0]
+	FMOVD 48(R4), F27
 	WORD $0x2e613b7b // shll v27.4s, v27.4h, #16
-	VFMLA V24.S4, V27.S4, V6.S4
-	VFMLA V25.S4, V27.S4, V14.S4
-	VFMLA V26.S4, V27.S4, V22.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F28
+	WORD $0x4f981366 // fmla v6.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136e // fmla v14.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
+	FMOVD 56(R4), F28
 	WORD $0x2e613b9c // shll v28.4s, v28.4h, #16
-	VFMLA V24.S4, V28.S4, V7.S4
-	VFMLA V25.S4, V28.S4, V15.S4
-	VFMLA V26.S4, V28.S4, V23.S4
+	WORD $0x4f981387 // fmla v7.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138f // fmla v15.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1397 // fmla v23.4s, v28.4s, v26.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -37555,15 +37305,12 @@ Asked_27:
 
 Within_27:
 	MOVD (R19), R4
-	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	FMOVS 4(R21), F3
-	VDUP V3.S[0], V3.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F4
+	FMOVD (R21), F2
+	ADD R22, R4
+	FMOVD (R4), F4
 	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
-	VFMLA V2.S4, V4.S4, V0.S4
-	VFMLA V3.S4, V4.S4, V1.S4
+	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -37692,20 +37439,16 @@ Asked_28:
 
 Within_28:
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F6
+	FMOVD (R21), F4
+	ADD R22, R4
+	FMOVD (R4), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
-	VFMLA V4.S4, V6.S4, V0.S4
-	VFMLA V5.S4, V6.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F7
+	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410c2 // fmla v2.4s, v6.4s, v4.s[1]
+	FMOVD 8(R4), F7
 	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
-	VFMLA V4.S4, V7.S4, V1.S4
-	VFMLA V5.S4, V7.S4, V3.S4
+	WORD $0x4f8410e1 // fmla v1.4s, v7.4s, v4.s[0]
+	WORD $0x4fa410e3 // fmla v3.4s, v7.4s, v4.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -37850,30 +37593,24 @@ Asked_29:
 
 Within_29:
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F10
+	FMOVD (R21), F8
+	ADD R22, R4
+	FMOVD (R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V0.S4
-	VFMLA V9.S4, V10.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F11
+	WORD $0x4f881140 // fmla v0.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81144 // fmla v4.4s, v10.4s, v8.s[1]
+	FMOVD 8(R4), F11
 	WORD $0x2e61396b // shll v11.4s, v11.4h, #16
-	VFMLA V8.S4, V11.S4, V1.S4
-	VFMLA V9.S4, V11.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F10
+	WORD $0x4f881161 // fmla v1.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81165 // fmla v5.4s, v11.4s, v8.s[1]
+	FMOVD 16(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V2.S4
-	VFMLA V9.S4, V10.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F11
+	WORD $0x4f881142 // fmla v2.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81146 // fmla v6.4s, v10.4s, v8.s[1]
+	FMOVD 24(R4), F11
 	WORD $0x2e61396b // shll v11.4s, v11.4h, #16
-	VFMLA V8.S4, V11.S4, V3.S4
-	VFMLA V9.S4, V11.S4, V7.S4
+	WORD $0x4f881163 // fmla v3.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81167 // fmla v7.4s, v11.4s, v8.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -38050,50 +37787,40 @@ Asked_30:
 
 Within_30:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F18
+	FMOVD (R21), F16
+	ADD R22, R4
+	FMOVD (R4), F18
 	WORD $0x2e613a52 // shll v18.4s, v18.4h, #16
-	VFMLA V16.S4, V18.S4, V0.S4
-	VFMLA V17.S4, V18.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F19
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01248 // fmla v8.4s, v18.4s, v16.s[1]
+	FMOVD 8(R4), F19
 	WORD $0x2e613a73 // shll v19.4s, v19.4h, #16
-	VFMLA V16.S4, V19.S4, V1.S4
-	VFMLA V17.S4, V19.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F18
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01269 // fmla v9.4s, v19.4s, v16.s[1]
+	FMOVD 16(R4), F18
 	WORD $0x2e613a52 // shll v18.4s, v18.4h, #16
-	VFMLA V16.S4, V18.S4, V2.S4
-	VFMLA V17.S4, V18.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F19
+	WORD $0x4f901242 // fmla v2.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124a // fmla v10.4s, v18.4s, v16.s[1]
+	FMOVD 24(R4), F19
 	WORD $0x2e613a73 // shll v19.4s, v19.4h, #16
-	VFMLA V16.S4, V19.S4, V3.S4
-	VFMLA V17.S4, V19.S4, V11.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F18
+	WORD $0x4f901263 // fmla v3.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126b // fmla v11.4s, v19.4s, v16.s[1]
+	FMOVD 32(R4), F18
 	WORD $0x2e613a52 // shll v18.4s, v18.4h, #16
-	VFMLA V16.S4, V18.S4, V4.S4
-	VFMLA V17.S4, V18.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F19
+	WORD $0x4f901244 // fmla v4.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124c // fmla v12.4s, v18.4s, v16.s[1]
+	FMOVD 40(R4), F19
 	WORD $0x2e613a73 // shll v19.4s, v19.4h, #16
-	VFMLA V16.S4, V19.S4, V5.S4
-	VFMLA V17.S4, V19.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F18
+	WORD $0x4f901265 // fmla v5.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126d // fmla v13.4s, v19.4s, v16.s[1]
+	FMOVD 48(R4), F18
 	WORD $0x2e613a52 // shll v18.4s, v18.4h, #16
-	VFMLA V16.S4, V18.S4, V6.S4
-	VFMLA V17.S4, V18.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F19
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124e // fmla v14.4s, v18.4s, v16.s[1]
+	FMOVD 56(R4), F19
 	WORD $0x2e613a73 // shll v19.4s, v19.4h, #16
-	VFMLA V16.S4, V19.S4, V7.S4
-	VFMLA V17.S4, V19.S4, V15.S4
+	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126f // fmla v15.4s, v19.4s, v16.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -38288,11 +38015,10 @@ Asked_31:
 Within_31:
 	MOVD (R19), R4
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F2
+	ADD R22, R4
+	FMOVD (R4), F2
 	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
-	VFMLA V1.S4, V2.S4, V0.S4
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -38348,11 +38074,10 @@ Within_32:
 	CMP $0, R20
 	BLT BFloat161x1KeyNext
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F2
+	ADD R22, R4
+	FMOVD (R4), F2
 	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
-	VFMLA V1.S4, V2.S4, V0.S4
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 
 BFloat161x1KeyNext:
 	ADD $8, R19
@@ -38473,15 +38198,13 @@ Asked_33:
 Within_33:
 	MOVD (R19), R4
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F3
+	ADD R22, R4
+	FMOVD (R4), F3
 	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F4
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVD 8(R4), F4
 	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
-	VFMLA V2.S4, V4.S4, V1.S4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -38537,15 +38260,13 @@ Within_34:
 	CMP $0, R20
 	BLT BFloat161x2KeyNext
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F3
+	ADD R22, R4
+	FMOVD (R4), F3
 	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F4
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVD 8(R4), F4
 	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
-	VFMLA V2.S4, V4.S4, V1.S4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 
 BFloat161x2KeyNext:
 	ADD $8, R19
@@ -38674,23 +38395,19 @@ Asked_35:
 Within_35:
 	MOVD (R19), R4
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F5
+	ADD R22, R4
+	FMOVD (R4), F5
 	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F6
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVD 8(R4), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F5
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVD 16(R4), F5
 	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F6
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVD 24(R4), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
-	VFMLA V4.S4, V6.S4, V3.S4
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -38746,23 +38463,19 @@ Within_36:
 	CMP $0, R20
 	BLT BFloat161x4KeyNext
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F5
+	ADD R22, R4
+	FMOVD (R4), F5
 	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F6
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVD 8(R4), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F5
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVD 16(R4), F5
 	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F6
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVD 24(R4), F6
 	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
-	VFMLA V4.S4, V6.S4, V3.S4
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 
 BFloat161x4KeyNext:
 	ADD $8, R19
@@ -38907,39 +38620,31 @@ Asked_37:
 Within_37:
 	MOVD (R19), R4
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F9
+	ADD R22, R4
+	FMOVD (R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVD 8(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVD 16(R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVD 24(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVD 32(R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVD 40(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVD 48(R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVD 56(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -38995,39 +38700,31 @@ Within_38:
 	CMP $0, R20
 	BLT BFloat161x8KeyNext
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVD (R17), F9
+	ADD R22, R4
+	FMOVD (R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVD 8(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVD 8(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVD 16(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVD 16(R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVD 24(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVD 24(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVD 32(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVD 32(R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVD 40(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVD 40(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVD 48(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVD 48(R4), F9
 	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVD 56(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVD 56(R4), F10
 	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 
 BFloat161x8KeyNext:
 	ADD $8, R19
@@ -39242,26 +38939,19 @@ Asked_39:
 
 Within_39:
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
-	FMOVS 8(R21), F6
-	VDUP V6.S[0], V6.S4
-	FMOVS 12(R21), F7
-	VDUP V7.S[0], V7.S4
+	FMOVQ (R21), F4
+	ADD R22, R4
 	FMOVS (R20), F10
 	VDUP V10.S[0], V10.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F8
+	FMOVS (R4), F8
 	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
 	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
 	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
-	VFMLA V4.S4, V8.S4, V0.S4
-	VFMLA V5.S4, V8.S4, V1.S4
-	VFMLA V6.S4, V8.S4, V2.S4
-	VFMLA V7.S4, V8.S4, V3.S4
+	WORD $0x4f841100 // fmla v0.4s, v8.4s, v4.s[0]
+	WORD $0x4fa41101 // fmla v1.4s, v8.4s, v4.s[1]
+	WORD $0x4f841902 // fmla v2.4s, v8.4s, v4.s[2]
+	WORD $0x4fa41903 // fmla v3.4s, v8.4s, v4.s[3]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -39419,36 +39109,28 @@ Asked_40:
 
 Within_40:
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
-	FMOVS 8(R21), F10
-	VDUP V10.S[0], V10.S4
-	FMOVS 12(R21), F11
-	VDUP V11.S[0], V11.S4
+	FMOVQ (R21), F8
+	ADD R22, R4
 	FMOVS (R20), F14
 	VDUP V14.S[0], V14.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F12
+	FMOVS (R4), F12
 	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
 	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
 	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
 	WORD $0x6e2edd8c // fmul v12.4s, v12.4s, v14.4s
-	VFMLA V8.S4, V12.S4, V0.S4
-	VFMLA V9.S4, V12.S4, V2.S4
-	VFMLA V10.S4, V12.S4, V4.S4
-	VFMLA V11.S4, V12.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F13
+	WORD $0x4f881180 // fmla v0.4s, v12.4s, v8.s[0]
+	WORD $0x4fa81182 // fmla v2.4s, v12.4s, v8.s[1]
+	WORD $0x4f881984 // fmla v4.4s, v12.4s, v8.s[2]
+	WORD $0x4fa81986 // fmla v6.4s, v12.4s, v8.s[3]
+	FMOVS 4(R4), F13
 	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
 	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
 	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
 	WORD $0x6e2eddad // fmul v13.4s, v13.4s, v14.4s
-	VFMLA V8.S4, V13.S4, V1.S4
-	VFMLA V9.S4, V13.S4, V3.S4
-	VFMLA V10.S4, V13.S4, V5.S4
-	VFMLA V11.S4, V13.S4, V7.S4
+	WORD $0x4f8811a1 // fmla v1.4s, v13.4s, v8.s[0]
+	WORD $0x4fa811a3 // fmla v3.4s, v13.4s, v8.s[1]
+	WORD $0x4f8819a5 // fmla v5.4s, v13.4s, v8.s[2]
+	WORD $0x4fa819a7 // fmla v7.4s, v13.4s, v8.s[3]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -39638,56 +39320,46 @@ Asked_41:
 
 Within_41:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	FMOVS 8(R21), F18
-	VDUP V18.S[0], V18.S4
-	FMOVS 12(R21), F19
-	VDUP V19.S[0], V19.S4
+	FMOVQ (R21), F16
+	ADD R22, R4
 	FMOVS (R20), F22
 	VDUP V22.S[0], V22.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F20
+	FMOVS (R4), F20
 	WORD $0x0f08a694 // sxtl v20.8h, v20.8b
 	WORD $0x0f10a694 // sxtl v20.4s, v20.4h
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x6e36de94 // fmul v20.4s, v20.4s, v22.4s
-	VFMLA V16.S4, V20.S4, V0.S4
-	VFMLA V17.S4, V20.S4, V4.S4
-	VFMLA V18.S4, V20.S4, V8.S4
-	VFMLA V19.S4, V20.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F21
+	WORD $0x4f901280 // fmla v0.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01284 // fmla v4.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a88 // fmla v8.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8c // fmla v12.4s, v20.4s, v16.s[3]
+	FMOVS 4(R4), F21
 	WORD $0x0f08a6b5 // sxtl v21.8h, v21.8b
 	WORD $0x0f10a6b5 // sxtl v21.4s, v21.4h
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
 	WORD $0x6e36deb5 // fmul v21.4s, v21.4s, v22.4s
-	VFMLA V16.S4, V21.S4, V1.S4
-	VFMLA V17.S4, V21.S4, V5.S4
-	VFMLA V18.S4, V21.S4, V9.S4
-	VFMLA V19.S4, V21.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F20
+	WORD $0x4f9012a1 // fmla v1.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a5 // fmla v5.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aa9 // fmla v9.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aad // fmla v13.4s, v21.4s, v16.s[3]
+	FMOVS 8(R4), F20
 	WORD $0x0f08a694 // sxtl v20.8h, v20.8b
 	WORD $0x0f10a694 // sxtl v20.4s, v20.4h
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x6e36de94 // fmul v20.4s, v20.4s, v22.4s
-	VFMLA V16.S4, V20.S4, V2.S4
-	VFMLA V17.S4, V20.S4, V6.S4
-	VFMLA V18.S4, V20.S4, V10.S4
-	VFMLA V19.S4, V20.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F21
+	WORD $0x4f901282 // fmla v2.4s, v20.4s, v16.s[0]
+	WORD $0x4fb01286 // fmla v6.4s, v20.4s, v16.s[1]
+	WORD $0x4f901a8a // fmla v10.4s, v20.4s, v16.s[2]
+	WORD $0x4fb01a8e // fmla v14.4s, v20.4s, v16.s[3]
+	FMOVS 12(R4), F21
 	WORD $0x0f08a6b5 // sxtl v21.8h, v21.8b
 	WORD $0x0f10a6b5 // sxtl v21.4s, v21.4h
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
 	WORD $0x6e36deb5 // fmul v21.4s, v21.4s, v22.4s
-	VFMLA V16.S4, V21.S4, V3.S4
-	VFMLA V17.S4, V21.S4, V7.S4
-	VFMLA V18.S4, V21.S4, V11.S4
-	VFMLA V19.S4, V21.S4, V15.S4
+	WORD $0x4f9012a3 // fmla v3.4s, v21.4s, v16.s[0]
+	WORD $0x4fb012a7 // fmla v7.4s, v21.4s, v16.s[1]
+	WORD $0x4f901aab // fmla v11.4s, v21.4s, v16.s[2]
+	WORD $0x4fb01aaf // fmla v15.4s, v21.4s, v16.s[3]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -39898,22 +39570,19 @@ Asked_42:
 Within_42:
 	MOVD (R19), R4
 	FMOVS (R21), F3
-	VDUP V3.S[0], V3.S4
 	FMOVS 4(R21), F4
-	VDUP V4.S[0], V4.S4
 	FMOVS 8(R21), F5
-	VDUP V5.S[0], V5.S4
+	ADD R22, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F6
+	FMOVS (R4), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
-	VFMLA V3.S4, V6.S4, V0.S4
-	VFMLA V4.S4, V6.S4, V1.S4
-	VFMLA V5.S4, V6.S4, V2.S4
+	WORD $0x4f8310c0 // fmla v0.4s, v6.4s, v3.s[0]
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	WORD $0x4f8510c2 // fmla v2.4s, v6.4s, v5.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -40058,31 +39727,27 @@ Asked_43:
 Within_43:
 	MOVD (R19), R4
 	FMOVS (R21), F6
-	VDUP V6.S[0], V6.S4
 	FMOVS 4(R21), F7
-	VDUP V7.S[0], V7.S4
 	FMOVS 8(R21), F8
-	VDUP V8.S[0], V8.S4
+	ADD R22, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F9
+	FMOVS (R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V6.S4, V9.S4, V0.S4
-	VFMLA V7.S4, V9.S4, V2.S4
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F10
+	WORD $0x4f861120 // fmla v0.4s, v9.4s, v6.s[0]
+	WORD $0x4f871122 // fmla v2.4s, v9.4s, v7.s[0]
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVS 4(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V6.S4, V10.S4, V1.S4
-	VFMLA V7.S4, V10.S4, V3.S4
-	VFMLA V8.S4, V10.S4, V5.S4
+	WORD $0x4f861141 // fmla v1.4s, v10.4s, v6.s[0]
+	WORD $0x4f871143 // fmla v3.4s, v10.4s, v7.s[0]
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -40251,49 +39916,43 @@ Asked_44:
 Within_44:
 	MOVD (R19), R4
 	FMOVS (R21), F12
-	VDUP V12.S[0], V12.S4
 	FMOVS 4(R21), F13
-	VDUP V13.S[0], V13.S4
 	FMOVS 8(R21), F14
-	VDUP V14.S[0], V14.S4
+	ADD R22, R4
 	FMOVS (R20), F17
 	VDUP V17.S[0], V17.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F15
+	FMOVS (R4), F15
 	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
 	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
 	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
-	VFMLA V12.S4, V15.S4, V0.S4
-	VFMLA V13.S4, V15.S4, V4.S4
-	VFMLA V14.S4, V15.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F16
+	WORD $0x4f8c11e0 // fmla v0.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e4 // fmla v4.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11e8 // fmla v8.4s, v15.4s, v14.s[0]
+	FMOVS 4(R4), F16
 	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
 	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x6e31de10 // fmul v16.4s, v16.4s, v17.4s
-	VFMLA V12.S4, V16.S4, V1.S4
-	VFMLA V13.S4, V16.S4, V5.S4
-	VFMLA V14.S4, V16.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F15
+	WORD $0x4f8c1201 // fmla v1.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1205 // fmla v5.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e1209 // fmla v9.4s, v16.4s, v14.s[0]
+	FMOVS 8(R4), F15
 	WORD $0x0f08a5ef // sxtl v15.8h, v15.8b
 	WORD $0x0f10a5ef // sxtl v15.4s, v15.4h
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
 	WORD $0x6e31ddef // fmul v15.4s, v15.4s, v17.4s
-	VFMLA V12.S4, V15.S4, V2.S4
-	VFMLA V13.S4, V15.S4, V6.S4
-	VFMLA V14.S4, V15.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F16
+	WORD $0x4f8c11e2 // fmla v2.4s, v15.4s, v12.s[0]
+	WORD $0x4f8d11e6 // fmla v6.4s, v15.4s, v13.s[0]
+	WORD $0x4f8e11ea // fmla v10.4s, v15.4s, v14.s[0]
+	FMOVS 12(R4), F16
 	WORD $0x0f08a610 // sxtl v16.8h, v16.8b
 	WORD $0x0f10a610 // sxtl v16.4s, v16.4h
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x6e31de10 // fmul v16.4s, v16.4s, v17.4s
-	VFMLA V12.S4, V16.S4, V3.S4
-	VFMLA V13.S4, V16.S4, V7.S4
-	VFMLA V14.S4, V16.S4, V11.S4
+	WORD $0x4f8c1203 // fmla v3.4s, v16.4s, v12.s[0]
+	WORD $0x4f8d1207 // fmla v7.4s, v16.4s, v13.s[0]
+	WORD $0x4f8e120b // fmla v11.4s, v16.4s, v14.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -40510,85 +40169,75 @@ Asked_45:
 Within_45:
 	MOVD (R19), R4
 	FMOVS (R21), F24
-	VDUP V24.S[0], V24.S4
 	FMOVS 4(R21), F25
-	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
-	VDUP V26.S[0], V26.S4
+	ADD R22, R4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F27
+	FMOVS (R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V0.S4
-	VFMLA V25.S4, V27.S4, V8.S4
-	VFMLA V26.S4, V27.S4, V16.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F28
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	FMOVS 4(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V1.S4
-	VFMLA V25.S4, V28.S4, V9.S4
-	VFMLA V26.S4, V28.S4, V17.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F27
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	FMOVS 8(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V2.S4
-	VFMLA V25.S4, V27.S4, V10.S4
-	VFMLA V26.S4, V27.S4, V18.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F28
+	WORD $0x4f981362 // fmla v2.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136a // fmla v10.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1372 // fmla v18.4s, v27.4s, v26.s[0]
+	FMOVS 12(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V3.S4
-	VFMLA V25.S4, V28.S4, V11.S4
-	VFMLA V26.S4, V28.S4, V19.S4
-	ADD R22, R4, R17
-	FMOVS 16(R17), F27
+	WORD $0x4f981383 // fmla v3.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138b // fmla v11.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
+	FMOVS 16(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V4.S4
-	VFMLA V25.S4, V27.S4, V12.S4
-	VFMLA V26.S4, V27.S4, V20.S4
-	ADD R22, R4, R17
-	FMOVS 20(R17), F28
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1374 // fmla v20.4s, v27.4s, v26.s[0]
+	FMOVS 20(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V5.S4
-	VFMLA V25.S4, V28.S4, V13.S4
-	VFMLA V26.S4, V28.S4, V21.S4
-	ADD R22, R4, R17
-	FMOVS 24(R17), F27
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1395 // fmla v21.4s, v28.4s, v26.s[0]
+	FMOVS 24(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V6.S4
-	VFMLA V25.S4, V27.S4, V14.S4
-	VFMLA V26.S4, V27.S4, V22.S4
-	ADD R22, R4, R17
-	FMOVS 28(R17), F28
+	WORD $0x4f981366 // fmla v6.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136e // fmla v14.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
+	FMOVS 28(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V7.S4
-	VFMLA V25.S4, V28.S4, V15.S4
-	VFMLA V26.S4, V28.S4, V23.S4
+	WORD $0x4f981387 // fmla v7.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138f // fmla v15.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1397 // fmla v23.4s, v28.4s, v26.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -40822,20 +40471,17 @@ Asked_46:
 
 Within_46:
 	MOVD (R19), R4
-	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
-	FMOVS 4(R21), F3
-	VDUP V3.S[0], V3.S4
+	FMOVD (R21), F2
+	ADD R22, R4
 	FMOVS (R20), F6
 	VDUP V6.S[0], V6.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F4
+	FMOVS (R4), F4
 	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
 	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
-	VFMLA V2.S4, V4.S4, V0.S4
-	VFMLA V3.S4, V4.S4, V1.S4
+	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -40965,28 +40611,24 @@ Asked_47:
 
 Within_47:
 	MOVD (R19), R4
-	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
-	FMOVS 4(R21), F5
-	VDUP V5.S[0], V5.S4
+	FMOVD (R21), F4
+	ADD R22, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F6
+	FMOVS (R4), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
-	VFMLA V4.S4, V6.S4, V0.S4
-	VFMLA V5.S4, V6.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F7
+	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
+	WORD $0x4fa410c2 // fmla v2.4s, v6.4s, v4.s[1]
+	FMOVS 4(R4), F7
 	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
 	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
 	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
 	WORD $0x6e28dce7 // fmul v7.4s, v7.4s, v8.4s
-	VFMLA V4.S4, V7.S4, V1.S4
-	VFMLA V5.S4, V7.S4, V3.S4
+	WORD $0x4f8410e1 // fmla v1.4s, v7.4s, v4.s[0]
+	WORD $0x4fa410e3 // fmla v3.4s, v7.4s, v4.s[1]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -41132,44 +40774,38 @@ Asked_48:
 
 Within_48:
 	MOVD (R19), R4
-	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	FMOVS 4(R21), F9
-	VDUP V9.S[0], V9.S4
+	FMOVD (R21), F8
+	ADD R22, R4
 	FMOVS (R20), F12
 	VDUP V12.S[0], V12.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F10
+	FMOVS (R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2cdd4a // fmul v10.4s, v10.4s, v12.4s
-	VFMLA V8.S4, V10.S4, V0.S4
-	VFMLA V9.S4, V10.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F11
+	WORD $0x4f881140 // fmla v0.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81144 // fmla v4.4s, v10.4s, v8.s[1]
+	FMOVS 4(R4), F11
 	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
 	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	WORD $0x6e2cdd6b // fmul v11.4s, v11.4s, v12.4s
-	VFMLA V8.S4, V11.S4, V1.S4
-	VFMLA V9.S4, V11.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F10
+	WORD $0x4f881161 // fmla v1.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81165 // fmla v5.4s, v11.4s, v8.s[1]
+	FMOVS 8(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2cdd4a // fmul v10.4s, v10.4s, v12.4s
-	VFMLA V8.S4, V10.S4, V2.S4
-	VFMLA V9.S4, V10.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F11
+	WORD $0x4f881142 // fmla v2.4s, v10.4s, v8.s[0]
+	WORD $0x4fa81146 // fmla v6.4s, v10.4s, v8.s[1]
+	FMOVS 12(R4), F11
 	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
 	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
 	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
 	WORD $0x6e2cdd6b // fmul v11.4s, v11.4s, v12.4s
-	VFMLA V8.S4, V11.S4, V3.S4
-	VFMLA V9.S4, V11.S4, V7.S4
+	WORD $0x4f881163 // fmla v3.4s, v11.4s, v8.s[0]
+	WORD $0x4fa81167 // fmla v7.4s, v11.4s, v8.s[1]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -41347,76 +40983,66 @@ Asked_49:
 
 Within_49:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
+	FMOVD (R21), F16
+	ADD R22, R4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F18
+	FMOVS (R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V0.S4
-	VFMLA V17.S4, V18.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F19
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01248 // fmla v8.4s, v18.4s, v16.s[1]
+	FMOVS 4(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V1.S4
-	VFMLA V17.S4, V19.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F18
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01269 // fmla v9.4s, v19.4s, v16.s[1]
+	FMOVS 8(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V2.S4
-	VFMLA V17.S4, V18.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F19
+	WORD $0x4f901242 // fmla v2.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124a // fmla v10.4s, v18.4s, v16.s[1]
+	FMOVS 12(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V3.S4
-	VFMLA V17.S4, V19.S4, V11.S4
-	ADD R22, R4, R17
-	FMOVS 16(R17), F18
+	WORD $0x4f901263 // fmla v3.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126b // fmla v11.4s, v19.4s, v16.s[1]
+	FMOVS 16(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V4.S4
-	VFMLA V17.S4, V18.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVS 20(R17), F19
+	WORD $0x4f901244 // fmla v4.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124c // fmla v12.4s, v18.4s, v16.s[1]
+	FMOVS 20(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V5.S4
-	VFMLA V17.S4, V19.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVS 24(R17), F18
+	WORD $0x4f901265 // fmla v5.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126d // fmla v13.4s, v19.4s, v16.s[1]
+	FMOVS 24(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V6.S4
-	VFMLA V17.S4, V18.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVS 28(R17), F19
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124e // fmla v14.4s, v18.4s, v16.s[1]
+	FMOVS 28(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V7.S4
-	VFMLA V17.S4, V19.S4, V15.S4
+	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126f // fmla v15.4s, v19.4s, v16.s[1]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -41612,16 +41238,15 @@ Asked_50:
 Within_50:
 	MOVD (R19), R4
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
+	ADD R22, R4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F2
+	FMOVS (R4), F2
 	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
 	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
-	VFMLA V1.S4, V2.S4, V0.S4
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -41683,16 +41308,15 @@ Within_51:
 	MOVD 24(R0), R17
 	ADD R17, R20
 	FMOVS (R21), F1
-	VDUP V1.S[0], V1.S4
+	ADD R22, R4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F2
+	FMOVS (R4), F2
 	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
 	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
 	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
 	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
-	VFMLA V1.S4, V2.S4, V0.S4
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
 
 int81x1KeyNext:
 	ADD $8, R19
@@ -41813,23 +41437,21 @@ Asked_52:
 Within_52:
 	MOVD (R19), R4
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
+	ADD R22, R4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F3
+	FMOVS (R4), F3
 	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
 	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F4
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVS 4(R4), F4
 	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
 	WORD $0x6e25dc84 // fmul v4.4s, v4.4s, v5.4s
-	VFMLA V2.S4, V4.S4, V1.S4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -41891,23 +41513,21 @@ Within_53:
 	MOVD 24(R0), R17
 	ADD R17, R20
 	FMOVS (R21), F2
-	VDUP V2.S[0], V2.S4
+	ADD R22, R4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F3
+	FMOVS (R4), F3
 	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
 	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
 	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
 	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
-	VFMLA V2.S4, V3.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F4
+	WORD $0x4f821060 // fmla v0.4s, v3.4s, v2.s[0]
+	FMOVS 4(R4), F4
 	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
 	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
 	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
 	WORD $0x6e25dc84 // fmul v4.4s, v4.4s, v5.4s
-	VFMLA V2.S4, V4.S4, V1.S4
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
 
 int81x2KeyNext:
 	ADD $8, R19
@@ -42036,37 +41656,33 @@ Asked_54:
 Within_54:
 	MOVD (R19), R4
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
+	ADD R22, R4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F5
+	FMOVS (R4), F5
 	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F6
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVS 4(R4), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F5
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVS 8(R4), F5
 	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F6
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVS 12(R4), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
-	VFMLA V4.S4, V6.S4, V3.S4
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -42128,37 +41744,33 @@ Within_55:
 	MOVD 24(R0), R17
 	ADD R17, R20
 	FMOVS (R21), F4
-	VDUP V4.S[0], V4.S4
+	ADD R22, R4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F5
+	FMOVS (R4), F5
 	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	VFMLA V4.S4, V5.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F6
+	WORD $0x4f8410a0 // fmla v0.4s, v5.4s, v4.s[0]
+	FMOVS 4(R4), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
-	VFMLA V4.S4, V6.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F5
+	WORD $0x4f8410c1 // fmla v1.4s, v6.4s, v4.s[0]
+	FMOVS 8(R4), F5
 	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
 	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	VFMLA V4.S4, V5.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F6
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	FMOVS 12(R4), F6
 	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
 	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
 	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
 	WORD $0x6e27dcc6 // fmul v6.4s, v6.4s, v7.4s
-	VFMLA V4.S4, V6.S4, V3.S4
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 
 int81x4KeyNext:
 	ADD $8, R19
@@ -42303,65 +41915,57 @@ Asked_56:
 Within_56:
 	MOVD (R19), R4
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
+	ADD R22, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F9
+	FMOVS (R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVS 4(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVS 8(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVS 12(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVS 16(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVS 16(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVS 20(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVS 20(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVS 24(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVS 24(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVS 28(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVS 28(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD $4, R20
 	ADD R2, R21
@@ -42423,65 +42027,57 @@ Within_57:
 	MOVD 24(R0), R17
 	ADD R17, R20
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
+	ADD R22, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVS (R17), F9
+	FMOVS (R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 4(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVS 4(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVS 8(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVS 8(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 12(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVS 12(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVS 16(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVS 16(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVS 20(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVS 20(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVS 24(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVS 24(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVS 28(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVS 28(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 
 int81x8KeyNext:
 	ADD $8, R19
@@ -42730,88 +42326,77 @@ Asked_58:
 Within_58:
 	MOVD (R19), R4
 	FMOVS (R21), F24
-	VDUP V24.S[0], V24.S4
 	FMOVS 4(R21), F25
-	VDUP V25.S[0], V25.S4
 	FMOVS 8(R21), F26
-	VDUP V26.S[0], V26.S4
-	ADD R22, R4, R17
-	MOVHU (R17), R17
+	ADD R22, R4
+	MOVHU (R4), R17
 	FMOVS R17, F29
 	WORD $0x0e217bbd // fcvtl v29.4s, v29.4h
 	VDUP V29.S[0], V29.S4
-	ADD R22, R4, R17
-	FMOVS 2(R17), F27
+	FMOVS 2(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V0.S4
-	VFMLA V25.S4, V27.S4, V8.S4
-	VFMLA V26.S4, V27.S4, V16.S4
-	ADD R22, R4, R17
-	FMOVS 6(R17), F28
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	FMOVS 6(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V1.S4
-	VFMLA V25.S4, V28.S4, V9.S4
-	VFMLA V26.S4, V28.S4, V17.S4
-	ADD R22, R4, R17
-	FMOVS 10(R17), F27
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	FMOVS 10(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V2.S4
-	VFMLA V25.S4, V27.S4, V10.S4
-	VFMLA V26.S4, V27.S4, V18.S4
-	ADD R22, R4, R17
-	FMOVS 14(R17), F28
+	WORD $0x4f981362 // fmla v2.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136a // fmla v10.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1372 // fmla v18.4s, v27.4s, v26.s[0]
+	FMOVS 14(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V3.S4
-	VFMLA V25.S4, V28.S4, V11.S4
-	VFMLA V26.S4, V28.S4, V19.S4
-	ADD R22, R4, R17
-	FMOVS 18(R17), F27
+	WORD $0x4f981383 // fmla v3.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138b // fmla v11.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
+	FMOVS 18(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V4.S4
-	VFMLA V25.S4, V27.S4, V12.S4
-	VFMLA V26.S4, V27.S4, V20.S4
-	ADD R22, R4, R17
-	FMOVS 22(R17), F28
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1374 // fmla v20.4s, v27.4s, v26.s[0]
+	FMOVS 22(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V5.S4
-	VFMLA V25.S4, V28.S4, V13.S4
-	VFMLA V26.S4, V28.S4, V21.S4
-	ADD R22, R4, R17
-	FMOVS 26(R17), F27
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1395 // fmla v21.4s, v28.4s, v26.s[0]
+	FMOVS 26(R4), F27
 	WORD $0x0f08a77b // sxtl v27.8h, v27.8b
 	WORD $0x0f10a77b // sxtl v27.4s, v27.4h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x6e3ddf7b // fmul v27.4s, v27.4s, v29.4s
-	VFMLA V24.S4, V27.S4, V6.S4
-	VFMLA V25.S4, V27.S4, V14.S4
-	VFMLA V26.S4, V27.S4, V22.S4
-	ADD R22, R4, R17
-	FMOVS 30(R17), F28
+	WORD $0x4f981366 // fmla v6.4s, v27.4s, v24.s[0]
+	WORD $0x4f99136e // fmla v14.4s, v27.4s, v25.s[0]
+	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
+	FMOVS 30(R4), F28
 	WORD $0x0f08a79c // sxtl v28.8h, v28.8b
 	WORD $0x0f10a79c // sxtl v28.4s, v28.4h
 	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x6e3ddf9c // fmul v28.4s, v28.4s, v29.4s
-	VFMLA V24.S4, V28.S4, V7.S4
-	VFMLA V25.S4, V28.S4, V15.S4
-	VFMLA V26.S4, V28.S4, V23.S4
+	WORD $0x4f981387 // fmla v7.4s, v28.4s, v24.s[0]
+	WORD $0x4f99138f // fmla v15.4s, v28.4s, v25.s[0]
+	WORD $0x4f9a1397 // fmla v23.4s, v28.4s, v26.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -43066,79 +42651,68 @@ Asked_59:
 
 Within_59:
 	MOVD (R19), R4
-	FMOVS (R21), F16
-	VDUP V16.S[0], V16.S4
-	FMOVS 4(R21), F17
-	VDUP V17.S[0], V17.S4
-	ADD R22, R4, R17
-	MOVHU (R17), R17
+	FMOVD (R21), F16
+	ADD R22, R4
+	MOVHU (R4), R17
 	FMOVS R17, F20
 	WORD $0x0e217a94 // fcvtl v20.4s, v20.4h
 	VDUP V20.S[0], V20.S4
-	ADD R22, R4, R17
-	FMOVS 2(R17), F18
+	FMOVS 2(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V0.S4
-	VFMLA V17.S4, V18.S4, V8.S4
-	ADD R22, R4, R17
-	FMOVS 6(R17), F19
+	WORD $0x4f901240 // fmla v0.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01248 // fmla v8.4s, v18.4s, v16.s[1]
+	FMOVS 6(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V1.S4
-	VFMLA V17.S4, V19.S4, V9.S4
-	ADD R22, R4, R17
-	FMOVS 10(R17), F18
+	WORD $0x4f901261 // fmla v1.4s, v19.4s, v16.s[0]
+	WORD $0x4fb01269 // fmla v9.4s, v19.4s, v16.s[1]
+	FMOVS 10(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V2.S4
-	VFMLA V17.S4, V18.S4, V10.S4
-	ADD R22, R4, R17
-	FMOVS 14(R17), F19
+	WORD $0x4f901242 // fmla v2.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124a // fmla v10.4s, v18.4s, v16.s[1]
+	FMOVS 14(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V3.S4
-	VFMLA V17.S4, V19.S4, V11.S4
-	ADD R22, R4, R17
-	FMOVS 18(R17), F18
+	WORD $0x4f901263 // fmla v3.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126b // fmla v11.4s, v19.4s, v16.s[1]
+	FMOVS 18(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V4.S4
-	VFMLA V17.S4, V18.S4, V12.S4
-	ADD R22, R4, R17
-	FMOVS 22(R17), F19
+	WORD $0x4f901244 // fmla v4.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124c // fmla v12.4s, v18.4s, v16.s[1]
+	FMOVS 22(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V5.S4
-	VFMLA V17.S4, V19.S4, V13.S4
-	ADD R22, R4, R17
-	FMOVS 26(R17), F18
+	WORD $0x4f901265 // fmla v5.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126d // fmla v13.4s, v19.4s, v16.s[1]
+	FMOVS 26(R4), F18
 	WORD $0x0f08a652 // sxtl v18.8h, v18.8b
 	WORD $0x0f10a652 // sxtl v18.4s, v18.4h
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x6e34de52 // fmul v18.4s, v18.4s, v20.4s
-	VFMLA V16.S4, V18.S4, V6.S4
-	VFMLA V17.S4, V18.S4, V14.S4
-	ADD R22, R4, R17
-	FMOVS 30(R17), F19
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4fb0124e // fmla v14.4s, v18.4s, v16.s[1]
+	FMOVS 30(R4), F19
 	WORD $0x0f08a673 // sxtl v19.8h, v19.8b
 	WORD $0x0f10a673 // sxtl v19.4s, v19.4h
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x6e34de73 // fmul v19.4s, v19.4s, v20.4s
-	VFMLA V16.S4, V19.S4, V7.S4
-	VFMLA V17.S4, V19.S4, V15.S4
+	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
+	WORD $0x4fb0126f // fmla v15.4s, v19.4s, v16.s[1]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -43341,68 +42915,59 @@ Asked_60:
 Within_60:
 	MOVD (R19), R4
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	MOVHU (R17), R17
+	ADD R22, R4
+	MOVHU (R4), R17
 	FMOVS R17, F11
 	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
 	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVS 2(R17), F9
+	FMOVS 2(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 6(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVS 6(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVS 10(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVS 10(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 14(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVS 14(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVS 18(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVS 18(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVS 22(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVS 22(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVS 26(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVS 26(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVS 30(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVS 30(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 	ADD $8, R19
 	ADD R2, R21
 	SUBS $1, R3
@@ -43458,68 +43023,59 @@ Within_61:
 	CMP $0, R20
 	BLT BlockQ8_01x8KeyNext
 	FMOVS (R21), F8
-	VDUP V8.S[0], V8.S4
-	ADD R22, R4, R17
-	MOVHU (R17), R17
+	ADD R22, R4
+	MOVHU (R4), R17
 	FMOVS R17, F11
 	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
 	VDUP V11.S[0], V11.S4
-	ADD R22, R4, R17
-	FMOVS 2(R17), F9
+	FMOVS 2(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V0.S4
-	ADD R22, R4, R17
-	FMOVS 6(R17), F10
+	WORD $0x4f881120 // fmla v0.4s, v9.4s, v8.s[0]
+	FMOVS 6(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V1.S4
-	ADD R22, R4, R17
-	FMOVS 10(R17), F9
+	WORD $0x4f881141 // fmla v1.4s, v10.4s, v8.s[0]
+	FMOVS 10(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V2.S4
-	ADD R22, R4, R17
-	FMOVS 14(R17), F10
+	WORD $0x4f881122 // fmla v2.4s, v9.4s, v8.s[0]
+	FMOVS 14(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V3.S4
-	ADD R22, R4, R17
-	FMOVS 18(R17), F9
+	WORD $0x4f881143 // fmla v3.4s, v10.4s, v8.s[0]
+	FMOVS 18(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V4.S4
-	ADD R22, R4, R17
-	FMOVS 22(R17), F10
+	WORD $0x4f881124 // fmla v4.4s, v9.4s, v8.s[0]
+	FMOVS 22(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V5.S4
-	ADD R22, R4, R17
-	FMOVS 26(R17), F9
+	WORD $0x4f881145 // fmla v5.4s, v10.4s, v8.s[0]
+	FMOVS 26(R4), F9
 	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
 	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
 	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
 	WORD $0x6e2bdd29 // fmul v9.4s, v9.4s, v11.4s
-	VFMLA V8.S4, V9.S4, V6.S4
-	ADD R22, R4, R17
-	FMOVS 30(R17), F10
+	WORD $0x4f881126 // fmla v6.4s, v9.4s, v8.s[0]
+	FMOVS 30(R4), F10
 	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
 	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
 	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
 	WORD $0x6e2bdd4a // fmul v10.4s, v10.4s, v11.4s
-	VFMLA V8.S4, V10.S4, V7.S4
+	WORD $0x4f881147 // fmla v7.4s, v10.4s, v8.s[0]
 
 BlockQ8_01x8KeyNext:
 	ADD $8, R19

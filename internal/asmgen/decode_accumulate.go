@@ -299,8 +299,9 @@ func (a *valueAdder) tile(rows, vecs int) {
 			a.Branch(a.Func, a.scale, "LT", "$0", next)
 			a.maskedScale()
 		}
-		for r, w := range weights {
-			a.Broadcast(a.Func, mem(a.p, 4*r), w)
+		a.loadWeights(weights)
+		if a.FMAElement != nil {
+			a.Op(a.Add, a.v, a.tmp)
 		}
 		if a.elem == kernel.Int8 {
 			a.Broadcast(a.Func, mem(a.scale, 0), factor)
@@ -342,6 +343,47 @@ func (a *valueAdder) tile(rows, vecs int) {
 		})
 	}
 	a.update(acc, values[0], factor)
+}
+
+// loadWeights loads the weights of a key: of four rows or two as they are where there is FMAElement, and otherwise
+// each in a register.
+func (a *valueAdder) loadWeights(weights []Vec) {
+	if a.FMAElement == nil {
+		for r, w := range weights {
+			a.Broadcast(a.Func, mem(a.p, 4*r), w)
+		}
+		return
+	}
+	switch len(weights) {
+	case 4:
+		a.Op(a.Load, mem(a.p, 0), weights[0])
+	case 2:
+		a.Op("FMOVD", mem(a.p, 0), weights[0])
+	default:
+		for r, w := range weights {
+			a.Op(a.Element, mem(a.p, 4*r), w)
+		}
+	}
+}
+
+// weigh adds values by the weight of a row.
+func (a *valueAdder) weigh(weights []Vec, row int, v, acc Vec) {
+	switch {
+	case a.FMAElement == nil:
+		a.Op(a.FMAV, weights[row], v, acc)
+	case len(weights)%2 == 0:
+		a.FMAElement(a.Func, weights[0], row, v, acc)
+	default:
+		a.FMAElement(a.Func, weights[row], 0, v, acc)
+	}
+}
+
+// value returns the address of a byte of the values of a key, which tmp leads to where there is FMAElement.
+func (a *valueAdder) value(disp int) string {
+	if a.FMAElement != nil {
+		return mem(a.tmp, disp)
+	}
+	return a.AddressOf(a.Func, a.v, a.tmp, disp)
 }
 
 // apart reports whether even dims of BFloat16 and odd ones have accumulators of their own. To make a vector of them
@@ -410,8 +452,8 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 		v := values[j%len(values)]
 		if a.elem == kernel.Q4_0 || a.elem == kernel.Q4_1 {
 			a.code(j, v)
-			for r, w := range weights {
-				a.Op(a.FMAV, w, v, acc[r][j])
+			for r := range weights {
+				a.weigh(weights, r, v, acc[r][j])
 			}
 			continue
 		}
@@ -419,14 +461,14 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 		if a.elem == kernel.Q8_0 {
 			block, within := j*a.Lanes/kernel.BlockValues*a.elem.Unit(), j*a.Lanes%kernel.BlockValues
 			if within == 0 {
-				a.BroadcastHalf(a.Func, a.AddressOf(a.Func, a.v, a.tmp, block), factor)
+				a.BroadcastHalf(a.Func, a.value(block), factor)
 			}
 			disp = block + quants + within
 		}
 		if !a.byRows() && (j == 0 || disp/cacheLine != (disp-a.Lanes*a.elem.Unit())/cacheLine) {
 			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.ahead, disp))
 		}
-		addr := a.AddressOf(a.Func, a.v, a.tmp, disp)
+		addr := a.value(disp)
 		if a.apart(len(acc[0])) {
 			a.evenOdd(j, v, factor)
 		} else if a.elem == kernel.E4M3 || a.elem == kernel.E5M2 {
@@ -438,8 +480,8 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 		if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 || a.elem == kernel.E4M3 {
 			a.Op(a.MulV, factor, v, v)
 		}
-		for r, w := range weights {
-			a.Op(a.FMAV, w, v, acc[r][j])
+		for r := range weights {
+			a.weigh(weights, r, v, acc[r][j])
 		}
 	}
 }
