@@ -83,7 +83,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		work := 2 * p.estimate() * float64(p.DimQK+p.DimV)
 		if e.canDecode(p) {
 			// Waiting for memory counts as the operations of a prefill that reads as much.
-			work *= float64(max(1, decodeWork/max(1, p.rows())))
+			work *= max(1, decodeWork*p.readShare()/float64(max(1, p.rows())))
 		}
 		if most := 1 + work/minWork; most < float64(workers) {
 			workers = max(1, int(most))
@@ -136,6 +136,19 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		s.section = 1
 	}
 	return s
+}
+
+// readShare returns how long keys and values take to read in place of as many of float32: as many bytes. What becomes float32 takes half at
+// least, which is arithmetic.
+func (p *Problem) readShare() float64 {
+	bytes := func(t *KV, dim int, integers bool) float64 {
+		n := float64(t.rowBytes(dim))
+		if !integers {
+			n = max(n, float64(2*dim))
+		}
+		return n
+	}
+	return (bytes(&p.K, p.DimQK, p.integers()) + bytes(&p.V, p.DimV, p.integerValues())) / float64(4*(p.DimQK+p.DimV))
 }
 
 // even returns the lane groups of an item, at most s.LaneGroups of those of a KV head, with which so
