@@ -92651,6 +92651,7 @@ BlockQ4_1Block:
 //		x = the dims of lane l, 0 behind Dim
 //		if there is RowOf { x = the dims of lane RowOf[l], with factors and Mins of lane FactorOf[l] }
 //		if there are Factors { x = Factors * x, or +0 where the sign bit of x is set } // by lane, if there is a FactorStride
+//		if there is V { factors and Mins are those of block FactorOf[l] of the value }
 //		most = max(|x|)
 //		D, q = most/127, round(x * (127/most))
 //		if 127/most is infinite { D, q = 0, 0 }
@@ -92696,17 +92697,17 @@ TEXT ·packInt8NEON(SB), 0, $576-8
 	MOVD (R0), R19 // a.Q
 	MOVD 24(R0), R20 // a.Stride
 	LSL $2, R20
-	MOVD 72(R0), R21 // a.Codes
+	MOVD 96(R0), R21 // a.Codes
 	MOVD 16(R0), R22 // a.Lanes
 	LSL $2, R22
-	MOVD 80(R0), R23 // a.Scales
-	MOVD 88(R0), R24 // a.Sums
+	MOVD 104(R0), R23 // a.Scales
+	MOVD 112(R0), R24 // a.Sums
 	MOVD 8(R0), R26 // a.Dim
 	MOVD $word7fffffff<>(SB), R17
 	FMOVS (R17), F15
 	VDUP V15.S[0], V15.S4
 	VMOVI $128, V7.B16
-	MOVBU 96(R0), R1 // a.Signed
+	MOVBU 120(R0), R1 // a.Signed
 	CBZ R1, unsigned
 	VMOVI $0, V7.B16
 
@@ -92878,11 +92879,9 @@ scaledMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS (R6), F1
 	VDUP V1.S[0], V1.S4
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS (R5), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -92895,11 +92894,9 @@ scaledMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS 4(R6), F1
 	VDUP V1.S[0], V1.S4
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS 4(R5), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -92912,11 +92909,9 @@ scaledMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS 8(R6), F1
 	VDUP V1.S[0], V1.S4
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS 8(R5), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -92929,11 +92924,9 @@ scaledMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS 12(R6), F1
 	VDUP V1.S[0], V1.S4
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS 12(R5), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -92959,11 +92952,9 @@ scaledMinsDimOne:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVS (R6), F1
 	VDUP V1.S[0], V1.S4
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS (R5), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -93073,11 +93064,9 @@ scaledByLaneMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVQ (R6), F1
 	ADD R7, R6
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
 	ADD R7, R5
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -93090,11 +93079,9 @@ scaledByLaneMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVQ (R6), F1
 	ADD R7, R6
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
 	ADD R7, R5
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -93107,11 +93094,9 @@ scaledByLaneMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVQ (R6), F1
 	ADD R7, R6
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
 	ADD R7, R5
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -93124,11 +93109,9 @@ scaledByLaneMinsDim:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVQ (R6), F1
 	ADD R7, R6
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
 	ADD R7, R5
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
@@ -93152,11 +93135,9 @@ scaledByLaneMinsDimOne:
 	WORD $0x4f21040e // sshr v14.4s, v0.4s, #31
 	FMOVQ (R6), F1
 	ADD R7, R6
-	VMOV V16.B16, V2.B16
-	VFMLA V1.S4, V0.S4, V2.S4
-	VEOR V2.B16, V16.B16, V16.B16
-	VAND V14.B16, V16.B16, V16.B16
-	VEOR V2.B16, V16.B16, V16.B16
+	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
+	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
 	ADD R7, R5
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s

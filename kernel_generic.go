@@ -24,6 +24,7 @@ var genericSet = kernel.Set{
 	WholePanels:       true,
 	StripLanes:        8,
 	SpreadsLanes:      true,
+	SpreadsBlocks:     true,
 }.With(genericFuncs)
 
 var genericFuncs = kernel.Funcs{

@@ -56,7 +56,7 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 			}
 			clear(x[n:])
 			least := float32(0)
-			if a.Factors != nil {
+			if a.Factors != nil || a.V != nil {
 				least = scaleWeights(&x, a, first, n, l)
 			}
 			quantizeBlock(q, &x[0], 1, false)
@@ -65,7 +65,7 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 			}
 			tail := unsafe.Add(q, kernel.Int8Integers(false))
 			*ptr.At(a.Scales, b*a.Lanes+l) = *(*float32)(unsafe.Add(tail, kernel.Int8D))
-			if a.Mins != nil {
+			if a.Mins != nil || a.V != nil && a.Elem.HasMin() && a.Sums != nil {
 				*ptr.At(a.Sums, b*a.Lanes+l) = least
 			} else if a.Sums != nil {
 				*ptr.At(a.Sums, b*a.Lanes+l) = *(*float32)(unsafe.Add(tail, kernel.Int8Sum))
@@ -77,14 +77,23 @@ func packInt8Generic(a *kernel.PackInt8Args) {
 // scaleWeights multiplies n numbers of a block of a lane by their factors, and returns the sum of those by Mins.
 func scaleWeights(x *[kernel.Int8Block]float32, a *kernel.PackInt8Args, first, n, lane int) (sum float32) {
 	step := a.FactorStride
-	if step == 0 {
-		step, lane = 1, 0
-	} else if a.FactorOf != nil {
+	switch {
+	case a.FactorOf != nil:
 		lane = int(*(*int32)(unsafe.Add(unsafe.Pointer(a.FactorOf), 4*lane)))
+	case step == 0:
+		step, lane = 1, 0
 	}
 	for i, p := range x[:n] {
 		if math.Float32bits(p)&signBit != 0 {
 			x[i] = 0
+			continue
+		}
+		if a.V != nil {
+			block := unsafe.Add(a.V, a.Off[first+i]+lane*a.Elem.Unit())
+			if a.Elem.HasMin() {
+				sum = fp.FMA(p, fp.Float16ToFloat32((*kernel.BlockQ4_1)(block).Min), sum)
+			}
+			x[i] = p * fp.Float16ToFloat32(*(*uint16)(block))
 			continue
 		}
 		at := (first+i)*step + lane

@@ -324,7 +324,13 @@ func Checked(s *Set) *Set {
 		assert(a.Mins == nil || a.Factors != nil && a.Sums != nil, "kernel: PackInt8: Mins without Factors and Sums")
 		assert(a.FactorStride == 0 || a.Factors != nil && (a.FactorStride >= a.Lanes || a.FactorOf != nil), "kernel: PackInt8: FactorStride without Factors, or less than Lanes")
 		assert((a.RowOf != nil) == (a.FactorOf != nil), "kernel: PackInt8: RowOf without FactorOf, or the reverse")
-		assert(a.RowOf == nil || a.FactorStride > 0 && s.SpreadsLanes, "kernel: PackInt8: RowOf without FactorStride, or of a set without SpreadsLanes")
+		assert(a.RowOf == nil || (a.FactorStride > 0 || a.V != nil) && s.SpreadsLanes, "kernel: PackInt8: RowOf without FactorStride, or of a set without SpreadsLanes")
+		if a.V != nil {
+			assert(a.RowOf != nil && a.Off != nil && s.SpreadsBlocks, "kernel: PackInt8: V without RowOf or Off, or of a set without SpreadsBlocks")
+			assert(a.Factors == nil && a.Mins == nil && a.FactorStride == 0, "kernel: PackInt8: V with Factors")
+			assert(a.Elem.Integers() && a.Elem.UnitValues() > 1, "kernel: PackInt8: V of an Elem without blocks")
+			assert(a.Dim <= KeyBlock, "kernel: PackInt8: V of more than KeyBlock values")
+		}
 		checkWork(a.Work())
 		f.PackInt8(a)
 	}

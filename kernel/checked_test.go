@@ -374,6 +374,25 @@ func TestChecked(t *testing.T) {
 			a.RowOf, a.FactorOf, a.Factors, a.FactorStride = new(int32), new(int32), &f, 1
 		}},
 	})
+	set := quiet
+	set.SpreadsLanes, set.SpreadsBlocks = true, true
+	blocks := PackInt8Args{
+		Q: &f, Dim: 33, Lanes: 8, Stride: 8, Codes: &q, Scales: &f, RowOf: new(int32), FactorOf: new(int32),
+		V: unsafe.Pointer(&q), Off: new([2 * KeyBlock]int), Elem: Q8_0,
+	}
+	const without = "kernel: PackInt8: V without RowOf or Off, or of a set without SpreadsBlocks"
+	testClauses(t, Checked(set.With(nothing())).funcs.PackInt8, blocks, []violation[PackInt8Args]{
+		{without, func(a *PackInt8Args) { a.RowOf, a.FactorOf = nil, nil }},
+		{without, func(a *PackInt8Args) { a.Off = nil }},
+		{"kernel: PackInt8: V with Factors", func(a *PackInt8Args) { a.Factors = &f }},
+		{"kernel: PackInt8: V of an Elem without blocks", func(a *PackInt8Args) { a.Elem = Int8 }},
+		{"kernel: PackInt8: V of an Elem without blocks", func(a *PackInt8Args) { a.Elem = Float16 }},
+		{"kernel: PackInt8: V of more than KeyBlock values", func(a *PackInt8Args) { a.Dim = KeyBlock + 1 }},
+	})
+	set.SpreadsBlocks = false
+	if v := panicOf(func() { Checked(set.With(nothing())).funcs.PackInt8(&blocks) }); v != without {
+		t.Errorf("panic %v, want %v", v, without)
+	}
 	turn := TransposeInt8Args{Src: unsafe.Pointer(&q), Off: new([KeyBlock]int), Elem: Q8_0, UnitStride: 34, Keys: 33, Dim: 64, Dst: &q, RowBytes: 2 * Int8BlockBytes(false)}
 	testClauses(t, s.TransposeInt8, turn, []violation[TransposeInt8Args]{
 		{"kernel: TransposeInt8: nil operand", func(a *TransposeInt8Args) { a.Src = nil }},

@@ -92,6 +92,9 @@ type ConvertInt8Args struct {
 	RowBytes   int            // from one row of Dst to the next
 }
 
+// PackedBlocks is the blocks of a value that PackInt8 reads scales of.
+const PackedBlocks = 4
+
 // PackInt8Args are the operands of Set.PackInt8, which makes a panel of class Int8 of packed queries, as
 // MultiplyInt8 has W, Scales and Mins, or of weights of a key block, whose dims are the keys. A block is 32 dims of a
 // lane; those from Dim on are 0.
@@ -101,7 +104,7 @@ type ConvertInt8Args struct {
 //			sum := float32(0)
 //			for i := range 32 {
 //				x[i] = Q[(b*32+i)*Stride + row of l]
-//				if Factors == nil {
+//				if Factors == nil && V == nil {
 //					continue
 //				}
 //				if signbit(x[i]) {
@@ -113,6 +116,7 @@ type ConvertInt8Args struct {
 //					sum = fma(x[i], Mins[at], sum)
 //				}
 //				x[i] = x[i] * Factors[at]
+//				// of V: by Min, if Elem has one, and Scale of block FactorOf[l] of the value at V + Off[b*32+i]
 //			}
 //			q := the block that Quantize makes of x
 //			for i := range 32 {
@@ -120,7 +124,7 @@ type ConvertInt8Args struct {
 //			}
 //			Scales[b*Lanes+l] = q.D
 //			if Sums != nil {
-//				Sums[b*Lanes+l] = q.Sum, or sum if Mins != nil
+//				Sums[b*Lanes+l] = q.Sum, or sum if Mins != nil or V has minima
 //			}
 //		}
 //	}
@@ -139,6 +143,12 @@ type PackInt8Args struct {
 	// then. Otherwise both are that of the lane. They are for a set with SpreadsLanes, and for less than Set.Vec rows
 	// and factors; that many values from the first of a dim on may be read, of Q, Factors and Mins.
 	RowOf, FactorOf *int32 // [Lanes], 0..Set.Vec-1
+
+	// V, if not nil, has the factors in blocks of values, a value of each dim. It is for a set with SpreadsBlocks, with RowOf, and in the place of
+	// Factors and Mins. A value has at least PackedBlocks blocks, and FactorOf is one of these.
+	V    unsafe.Pointer
+	Off  *[2 * KeyBlock]int // bytes from V to each value; may be negative
+	Elem Elem               // a type of blocks that is one of [Elem.Integers]
 
 	Codes  *byte    // [Int8Blocks(Dim)*8][Lanes][4], written
 	Scales *float32 // [Int8Blocks(Dim)][Lanes], written

@@ -74,6 +74,9 @@ type Set struct {
 	// SpreadsLanes says that PackInt8 takes RowOf and FactorOf.
 	SpreadsLanes bool
 
+	// SpreadsBlocks says that PackInt8 takes V, too.
+	SpreadsBlocks bool
+
 	// Turn and TurnFar are the least query rows that share a copy for which it pays to transpose
 	// a key block's values: where rows follow each other, and where they lie far apart. 0 is for
 	// never. They inform cost models only.

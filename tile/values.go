@@ -35,7 +35,7 @@ type weigher struct {
 
 // release drops the references to the caller's memory.
 func (m *weigher) release() {
-	m.packArgs.Factors, m.toLanesArgs.Src, m.decodeArgs.V, m.decodeArgs.Off = nil, nil, nil, nil
+	m.packArgs.Factors, m.packArgs.V, m.packArgs.Off, m.toLanesArgs.Src, m.decodeArgs.V, m.decodeArgs.Off = nil, nil, nil, nil, nil, nil
 }
 
 // weigherBlocks returns the blocks of all lanes that the panel has room for.
@@ -264,19 +264,38 @@ func (m *weigher) packSpread(at *cursor, v *keyRows, g *laneGroup, weights *floa
 	set, a, e, from := at.engine.set, &m.packArgs, v.kv.Elem, keys.from&^(kernel.Int8Block-1)
 	groups := e.Int8Groups(at.problem.DimV)
 	lanes = roundUp(g.rowsPerKV*groups, set.Vec)
-	off, before := v.offsets(0)[keys.from:keys.to], (keys.from-from)*groups
-	m.byKey(set, v, off, groups, 0, ptr.At(m.scales, before))
 	lane0 := min(row, g.lanes-set.Vec) // of a whole vector of rows
 	places := &m.places[(row-lane0)/g.rowsPerKV%len(m.places)]
 	places.set(row-lane0, g.rowsPerKV, groups, lanes)
 	a.RowOf, a.FactorOf = &places.row[0], &places.factor[0]
-	if e.HasMin() {
-		m.byKey(set, v, off, groups, 2, ptr.At(m.mins, before))
+	first := lane(weights, from, g.lanes, lane0)
+	if set.SpreadsBlocks && groups == kernel.PackedBlocks {
+		a.V, a.Off, a.Elem = v.base, m.only(v.offsets(from), keys.from-from), e
+		m.packBy(at, v, 0, first, g.lanes, lanes, keys.to-from, nil, nil, 0)
+		a.V, a.Off = nil, nil
+	} else {
+		off, before := v.offsets(0)[keys.from:keys.to], (keys.from-from)*groups
+		m.byKey(set, v, off, groups, 0, ptr.At(m.scales, before))
+		if e.HasMin() {
+			m.byKey(set, v, off, groups, 2, ptr.At(m.mins, before))
+		}
+		m.packBy(at, v, 0, first, g.lanes, lanes, keys.to-from, m.scales, m.mins, groups)
 	}
-	m.packBy(at, v, 0, lane(weights, from, g.lanes, lane0), g.lanes, lanes, keys.to-from, m.scales, m.mins, groups)
 	a.RowOf, a.FactorOf = nil, nil
 	m.groupCodes, m.groupScales = 4*g.rowsPerKV, g.rowsPerKV
 	return lanes
+}
+
+// only returns offsets where the value behind the first n ones, which are not read, stands in for these.
+func (m *weigher) only(off *[2 * kernel.KeyBlock]int, n int) *[2 * kernel.KeyBlock]int {
+	if n == 0 {
+		return off
+	}
+	m.off = *off
+	for k := range n {
+		m.off[k] = m.off[n]
+	}
+	return &m.off
 }
 
 // byKey makes float32 of a number of binary16 of each block, so many bytes behind its beginning: of all groups of a row,
@@ -335,13 +354,7 @@ func (m *weigher) decodeHead(at *cursor, v *keyRows, g *laneGroup, b *laneGroupB
 	a, set, e, dim := &m.decodeArgs, at.engine.set, v.kv.Elem, at.problem.DimV
 	from := keys.from &^ (kernel.Int8Block - 1)
 	a.V, a.Elem, a.Keys, a.Dim, a.Near = v.base, e, keys.to-from, dim, v.order.near
-	if from < keys.from { // keys before the span are not read
-		m.off = *a.Off
-		for k := range keys.from - from {
-			m.off[k] = m.off[keys.from-from]
-		}
-		a.Off = &m.off
-	}
+	a.Off = m.only(a.Off, keys.from-from)
 	a.Codes = (*int8)(unsafe.Pointer(ptr.At(m.codes, row-lane0)))
 	a.Scales, a.Mins = ptr.At(m.steps, row-lane0), nil
 	if e.HasMin() {

@@ -145,7 +145,7 @@ func packBytes(f *Func) *Func {
 	p := &packer{
 		Func: f, q: q, qs: qs, cs: cs, scales: scales, lane: lane, dims: dims, n: f.int("dims left of the block"), at: at, to: to, local: local,
 		factor: f.int("Factors, next"), min: f.int("Mins, next"), fs: f.int("Factors, bytes from dim to dim"),
-		x: v[0], t: v[1], sign: m.one("signs"), most: most, abs: m.one("magnitude bits"), least: m.one("sums of Mins"), sum: v[2],
+		x: v[0], t: v[1], sign: m.one("signs"), most: most, abs: m.one("magnitude bits"), least: m.one("sums of Mins"),
 	}
 	f.locals = kernel.Int8Block*f.Bytes() + cacheLine
 	f.LocalBase(f, local)

@@ -13,6 +13,7 @@ for blocks b of 32 dims, l := range Lanes {
 	x = the dims of lane l, 0 behind Dim
 	if there is RowOf { x = the dims of lane RowOf[l], with factors and Mins of lane FactorOf[l] }
 	if there are Factors { x = Factors * x, or +0 where the sign bit of x is set } // by lane, if there is a FactorStride
+	if there is V { factors and Mins are those of block FactorOf[l] of the value }
 	most = max(|x|)
 	D, q = most/127, round(x * (127/most))
 	if 127/most is infinite { D, q = 0, 0 }
@@ -36,10 +37,12 @@ type packer struct {
 	fs         Int // bytes from the factors of a dim to those of the next
 
 	x, t, sign, most, abs Vec
-	least, sum            Vec // sums of Mins
+	least                 Vec // sums of Mins
 	const127, inverse, d  Vec
 	valid, flip           Vec
 	four                  []Vec
+
+	elem kernel.Elem // of values whose blocks have the factors
 }
 
 // packInt8 writes PackInt8.
@@ -57,7 +60,7 @@ func packInt8(arch *Arch) *Func {
 	p.fs = p.cs
 	m := f.vectors("all:")
 	p.x, p.t, p.sign, p.most, p.abs = m.one("dim"), m.one("scratch"), m.one("signs"), m.one("largest magnitude"), m.one("magnitude bits")
-	p.least, p.sum, p.const127, p.inverse = m.one("sum of Mins, or of integers"), m.one("scratch"), m.one("127"), m.one("127/most")
+	p.least, p.const127, p.inverse = m.one("sum of Mins, or of integers"), m.one("127"), m.one("127/most")
 	p.valid, p.flip, p.d = m.one("lanes of numbers"), m.one("sign bits of codes, or 0"), m.one("D")
 	p.four = m.take(4, "dims as integers")
 	f.locals = kernel.Int8Block*f.Bytes() + cacheLine
@@ -106,8 +109,14 @@ func (p *packer) first() {
 	p.Op(p.Mov, kernel.Int8Block, p.n)
 	p.Label("part")
 	p.Op(p.Mov, p.local, p.to)
-	p.Zero(p.Func, p.most)
+	for _, v := range p.chains() {
+		p.Zero(p.Func, v)
+	}
 	p.Zero(p.Func, p.least)
+	if p.spreadsBlocks() {
+		p.load("V", p.factor)
+		p.Branch(p.Func, p.factor, "NE", "$0", "blocks")
+	}
 	p.load("Factors", p.factor)
 	p.Branch(p.Func, p.factor, "NE", "$0", "factors")
 	p.dimsOf("plain", noFactors, false)
@@ -133,7 +142,14 @@ func (p *packer) first() {
 		p.Op(p.Load, p.beside(p.min), p.four[1])
 		p.scaled("spread", spreadFactors)
 	}
+	if p.spreadsBlocks() {
+		p.Label("blocks")
+		p.blocks()
+	}
 	p.Label("most")
+	for _, v := range p.chains()[1:] {
+		p.Op(p.MaxBits, v, p.most, p.most)
+	}
 	p.Op(p.Mov, kernel.Int8Block, p.n)
 	p.Op(p.Sub, p.dims, p.n)
 	p.Branch(p.Func, p.n, "LE", "$0", "whole")
@@ -145,13 +161,81 @@ func (p *packer) first() {
 	p.Label("whole")
 }
 
+// chains returns the registers of the largest magnitudes of every fourth dim. One register would wait for itself.
+func (p *packer) chains() []Vec {
+	if p.DotBytes != nil {
+		return []Vec{p.most}
+	}
+	return []Vec{p.most, p.inverse, p.valid, p.d}
+}
+
 // What dims are multiplied by.
 const (
 	noFactors     = iota
 	dimFactors    // of all lanes
 	laneFactors   // of each lane
 	spreadFactors // of rows and factors by lane
+	blockFactors  // likewise, in blocks of values
 )
+
+// spreadsBlocks reports whether PackInt8 takes V. A vector of words has the scales of four blocks of 4 bits.
+func (arch *Arch) spreadsBlocks() bool {
+	return arch.spreadsLanes() && !arch.VectorMasks && arch.Lanes == 16
+}
+
+// blocks writes the loops with factors that are scales of blocks: of 8 bits those of the first two are in a vector, and those of the others in
+// one that begins with the third.
+func (p *packer) blocks() {
+	p.load("Dim", p.at)
+	p.Op(p.Sub, p.dims, p.at)
+	p.Op(p.Shl, 3, p.at)
+	p.load("Off", p.factor)
+	p.Op(p.Add, p.at, p.factor)
+	p.load("RowOf", p.min)
+	p.Op(p.Load, p.beside(p.min), p.four[0])
+	p.load("FactorOf", p.min)
+	p.Op(p.Load, p.beside(p.min), p.four[1])
+	p.load("Elem", p.min)
+	for _, e := range []kernel.Elem{kernel.Q4_0, kernel.Q4_1} {
+		p.Branch(p.Func, p.min, "EQ", imm(int(e)), e.String()+"Blocks")
+	}
+	for _, e := range []kernel.Elem{kernel.Q8_0, kernel.Q4_0, kernel.Q4_1} {
+		p.elem = e
+		if e != kernel.Q8_0 {
+			p.Label(e.String() + "Blocks")
+		}
+		p.places(0, p.four[1], p.four[2])
+		if e.HasMin() {
+			p.places(uint32(minAt/2), p.four[1], p.four[3])
+		}
+		p.dimsOf(e.String(), blockFactors, e.HasMin())
+	}
+}
+
+// places sets words of index to where a vector of each value has a word of the blocks of lanes.
+func (p *packer) places(word uint32, block, index Vec) {
+	at := make([]uint32, p.Lanes)
+	for b := range uint32(4) {
+		at[b] = b*uint32(p.elem.Unit()/2) + word
+		if p.elem == kernel.Q8_0 {
+			at[b] = b%2*uint32(p.elem.Unit()/2) + b/2*uint32(p.Bytes()/2) + word
+		}
+	}
+	p.Op(p.Load, p.patternAt(at...), index)
+	p.Op("VPERMD", index, block, index)
+	p.Op("VPMOVDW", index, low(index, "Y"))
+}
+
+// blockNumbers loads a number of the block of each lane, of the value at p.min.
+func (p *packer) blockNumbers(index Vec) {
+	if p.elem == kernel.Q8_0 {
+		p.Op("VMOVDQU64", mem(p.min, 0), p.t)
+		p.Op("VPERMT2W", mem(p.min, 2*p.elem.Unit()), index, p.t)
+	} else {
+		p.Op("VPERMW", mem(p.min, 0), index, p.t)
+	}
+	p.Op("VCVTPH2PS", low(p.t, "Y"), p.t)
+}
 
 // scaled writes the loops with factors, which lie at bytes of the block behind Factors and Mins.
 func (p *packer) scaled(name string, factors int) {
@@ -175,6 +259,13 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 	}
 	load := func(i int, from Int) {
 		switch factors {
+		case blockFactors:
+			if from == p.min {
+				p.blockNumbers(p.four[3])
+			} else {
+				p.blockNumbers(p.four[2])
+			}
+			return
 		case dimFactors:
 			p.Broadcast(p.Func, mem(from, 4*i), p.t)
 			return
@@ -186,7 +277,12 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		p.Op(p.Add, p.fs, from)
 	}
 	step := func(i int) {
-		if factors == spreadFactors {
+		if factors == blockFactors {
+			p.Op(p.Mov, mem(p.factor, 0), p.min)
+			p.AddMem(p.Func, p.arg("V"), p.min)
+			p.Op(p.Add, 8, p.factor)
+		}
+		if factors >= spreadFactors {
 			p.Op("VPERMPS", mem(p.at, 0), p.four[0], p.x)
 		} else {
 			p.Op(p.Load, mem(p.at, 0), p.x)
@@ -194,13 +290,11 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		if factors != noFactors {
 			p.Op(signs, 31, p.x, p.sign)
 		}
-		if mins { // least = sign bit ? least : x*min + least
+		if mins { // where the sign bit is set, 0*0 is added: least is not -0
 			load(i, p.min)
-			p.Op(p.Copy, p.least, p.sum)
-			p.Op(p.FMAV, p.t, p.x, p.sum)
-			p.Op(p.XorV, p.sum, p.least, p.least)
-			p.Op(p.AndV, p.sign, p.least, p.least)
-			p.Op(p.XorV, p.sum, p.least, p.least)
+			p.ClearBits(p.Func, p.sign, p.t)
+			p.ClearBits(p.Func, p.sign, p.x)
+			p.Op(p.FMAV, p.t, p.x, p.least)
 		}
 		if factors != noFactors {
 			load(i, p.factor)
@@ -209,7 +303,8 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		}
 		p.Op(p.Store, p.x, mem(p.to, i*p.Bytes()))
 		p.Op(p.AndV, p.abs, p.x, p.x)
-		p.Op(p.MaxBits, p.x, p.most, p.most) // a NaN is above all numbers
+		most := p.chains()[i%len(p.chains())]
+		p.Op(p.MaxBits, p.x, most, most) // a NaN is above all numbers
 		p.Op(p.Add, p.qs, p.at)
 	}
 	next := func(steps int) {
@@ -223,7 +318,7 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		p.Op(p.Sub, steps, p.n)
 	}
 	p.Op(p.Mov, p.q, p.at)
-	if factors != spreadFactors {
+	if factors < spreadFactors {
 		p.Op(p.Add, p.lane, p.at)
 	}
 	p.Branch(p.Func, p.n, "LT", imm(unroll), done)
@@ -271,8 +366,18 @@ func (p *packer) second() {
 	p.Branch(p.Func, p.at, "EQ", "$0", "sumless")
 	p.Op(p.Add, p.scales, p.at)
 	p.Op(p.Sub, p.arg("Scales"), p.at)
+	if p.spreadsBlocks() {
+		p.load("V", p.min)
+		p.Branch(p.Func, p.min, "EQ", "$0", "noBlocks")
+		p.load("Elem", p.min)
+		p.Branch(p.Func, p.min, "EQ", imm(int(kernel.Q4_1)), "least")
+		p.Label("noBlocks")
+	}
 	p.load("Mins", p.min)
 	p.Branch(p.Func, p.min, "EQ", "$0", "summed")
+	if p.spreadsBlocks() {
+		p.Label("least")
+	}
 	p.Op(p.Store, p.least, p.beside(p.at))
 	p.Label("sumless")
 	p.integers(false)

@@ -77,11 +77,21 @@ func packInt8(a *kernel.PackInt8Args) {
 					row, factor = int(unsafe.Slice(a.RowOf, a.Lanes)[l]), int(unsafe.Slice(a.FactorOf, a.Lanes)[l])
 				}
 				x[i] = *ptr.At(a.Q, (32*b+i)*a.Stride+row)
-				if a.Factors == nil {
+				if a.Factors == nil && a.V == nil {
 					continue
 				}
 				if math.Signbit(float64(x[i])) {
 					x[i] = 0
+					continue
+				}
+				if a.V != nil {
+					half := func(at int) float32 {
+						return fp.Float16ToFloat32(*(*uint16)(unsafe.Add(a.V, a.Off[32*b+i]+factor*a.Elem.Unit()+at)))
+					}
+					if a.Elem == kernel.Q4_1 {
+						least = fp.ExactFMA(x[i], half(2), least)
+					}
+					x[i] *= half(0)
 					continue
 				}
 				at := 32*b + i
@@ -100,7 +110,7 @@ func packInt8(a *kernel.PackInt8Args) {
 				*(*byte)(unsafe.Add(unsafe.Pointer(a.Codes), ((b*8+i/4)*a.Lanes+l)*4+i%4)) = byte(*(*int8)(unsafe.Add(q, i))) ^ offset
 			}
 			*ptr.At(a.Scales, b*a.Lanes+l) = block[8]
-			if a.Mins != nil {
+			if a.Mins != nil || a.V != nil && a.Elem == kernel.Q4_1 && a.Sums != nil {
 				*ptr.At(a.Sums, b*a.Lanes+l) = least
 			} else if a.Sums != nil {
 				*ptr.At(a.Sums, b*a.Lanes+l) = block[9]
@@ -163,11 +173,11 @@ func (s *suite) convertInt8(lanes int) {
 	}
 }
 
-// places returns numbers of lanes of a vector.
-func (s *suite) places(name string, n int) *int32 {
+// places returns n numbers from 0 to before most.
+func (s *suite) places(name string, n, most int) *int32 {
 	words := s.arena.exactWords(s.TB, name, n)
 	for i := range words {
-		*(*int32)(unsafe.Pointer(&words[i])) = int32(s.IntN(s.set.Vec))
+		*(*int32)(unsafe.Pointer(&words[i])) = int32(s.IntN(most))
 	}
 	return (*int32)(unsafe.Pointer(unsafe.SliceData(words)))
 }
@@ -192,7 +202,16 @@ func (s *suite) packInt8(lanes int) {
 			if s.IntN(2) == 0 {
 				a.Sums = s.matrix("Sums", blocks, lanes, lanes, unwritten)
 			}
-			if s.IntN(2) == 0 {
+			switch kind := s.IntN(5); {
+			case kind == 0 && s.set.SpreadsBlocks && dim <= kernel.KeyBlock:
+				a.Elem = []kernel.Elem{kernel.Q8_0, kernel.Q4_0, kernel.Q4_1}[s.IntN(3)]
+				blocks := kernel.PackedBlocks + s.IntN(2)
+				l := layout{outer: blocks*a.Elem.Unit() + 2*s.IntN(3), inner: a.Elem.Unit()}
+				a.V, a.Off, _ = s.elems("V", a.Elem, dim, blocks*kernel.BlockValues, l, choose(s.Rand, numbers))
+				a.Stride = s.stride(s.set.Vec)
+				a.Q = s.matrix("Q of rows", dim, s.set.Vec, a.Stride, g)
+				a.RowOf, a.FactorOf = s.places("RowOf", lanes, s.set.Vec), s.places("FactorOf", lanes, kernel.PackedBlocks)
+			case kind < 3:
 				rows, cols, step := 1, dim, dim
 				switch s.IntN(3) {
 				case 0:
@@ -207,7 +226,7 @@ func (s *suite) packInt8(lanes int) {
 					cols, step = (dim-1)*a.FactorStride+vec, (dim-1)*a.FactorStride+vec
 					a.Stride = s.stride(vec)
 					a.Q = s.matrix("Q of rows", dim, vec, a.Stride, g)
-					a.RowOf, a.FactorOf = s.places("RowOf", lanes), s.places("FactorOf", lanes)
+					a.RowOf, a.FactorOf = s.places("RowOf", lanes, vec), s.places("FactorOf", lanes, vec)
 				}
 				a.Factors = s.matrix("Factors", rows, cols, step, choose(s.Rand, numbers))
 				if a.Sums != nil && s.IntN(2) == 0 {
@@ -217,8 +236,8 @@ func (s *suite) packInt8(lanes int) {
 			a.Signed = s.IntN(2) == 0
 			got := a
 			what := func() string {
-				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d spread=%t sums=%v factors=%v factorStride=%d mins=%v signed=%v Q=%s",
-					dim, lanes, a.Stride, a.RowOf != nil, a.Sums != nil, a.Factors != nil, a.FactorStride, a.Mins != nil, a.Signed, g.name)
+				return fmt.Sprintf("PackInt8 dim=%d lanes=%d stride=%d spread=%t V=%t of %v sums=%v factors=%v factorStride=%d mins=%v signed=%v Q=%s",
+					dim, lanes, a.Stride, a.RowOf != nil, a.V != nil, a.Elem, a.Sums != nil, a.Factors != nil, a.FactorStride, a.Mins != nil, a.Signed, g.name)
 			}
 			s.check(what, func() { packInt8(&a) }, func() { s.set.PackInt8(&got) })
 			unchanged(s, what, got, a)

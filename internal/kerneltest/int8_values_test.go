@@ -95,6 +95,24 @@ var int8ValuesFaults = []fault{
 			packInt8(&b)
 		}
 	}},
+	{"has the scales of a value's first block", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			b := *a
+			if a.V != nil {
+				first := make([]int32, a.Lanes)
+				b.FactorOf = &first[0]
+			}
+			packInt8(&b)
+		}
+	}},
+	{"ignores the minima of blocks", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			packInt8(a)
+			if a.V != nil && a.Elem == kernel.Q4_1 && a.Sums != nil {
+				clear(unsafe.Slice(a.Sums, (a.Dim+31)/32*a.Lanes))
+			}
+		}
+	}},
 	{"reads the row of a lane too many", "PackInt8", "fault", func(s *kernel.Funcs) {
 		s.PackInt8 = func(a *kernel.PackInt8Args) {
 			if a.RowOf != nil {
