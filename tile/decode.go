@@ -341,6 +341,7 @@ type order struct {
 	ahead int // rows ahead to ask for, or of a window, then a power of two
 
 	windows bool
+	rows    int  // rows ahead to ask for where those are what is read next, of other heads, too
 	near    bool // ask for them in the first-level cache
 	turns   bool // ask for those of the next turn in the order of memory, whatever head they are of
 }
@@ -391,14 +392,14 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	k, v = p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
 	switch {
 	case p.integers():
-		k.near = e.tuning.Near
+		k.near, k.rows = e.tuning.Near, p.rowsAhead()
 	case !p.rounds() && e.oneStream(&p.K, false):
 		k = p.K.inStream(p.DimQK)
 	}
 	switch {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
-		v.near = e.tuning.Near
+		v.near, v.rows = e.tuning.Near, p.rowsAhead()
 	case !p.roundsValues() && e.oneStream(&p.V, e.set.AnyValues):
 		v = p.V.inStream(p.DimV)
 		if e.wide() {

@@ -6,6 +6,15 @@ import "github.com/qkv-go/qkv/kernel"
 // rows are even, with a row of a KV head the same one of the next head, with those of the last head the values of
 // the first one, and with these, at last, the keys of the next block.
 
+// rowsAhead returns how many rows ahead are asked for. Half a block leaves more of the first-level cache to what else is read. It is a whole one
+// where scales are among the values of a block: they are read before it.
+func (p *Problem) rowsAhead() int {
+	if p.integerValues() && p.V.Elem.UnitValues() > 1 {
+		return kernel.KeyBlock
+	}
+	return kernel.KeyBlock / 2
+}
+
 // A following is rows of a block that are read behind those of a head. It has no pointer to them: behind the last block there may
 // be nothing.
 type following struct {
@@ -14,19 +23,25 @@ type following struct {
 	last   bool // they are no other head's of the same tensor
 }
 
-// nextRows are offsets of rows of a block, and of as many that follow.
+// nextRows are offsets of rows of a block, and of rows to ask for: those so many rows ahead, of the block or of what follows.
 type nextRows struct {
-	stride int
-	next   following
-	off    [3 * kernel.KeyBlock]int // as keyRows.off
+	stride, ahead int
+	next          following
+	off           [3 * kernel.KeyBlock]int // as keyRows.off
 }
 
-// of returns the offsets of rows so far apart, from one on, with those of rows that follow.
-func (n *nextRows) of(stride int, next following, from int) *[2 * kernel.KeyBlock]int {
-	if n.stride != stride || n.next != next {
-		n.stride, n.next = stride, next
+// of returns the offsets of rows so far apart, from one on, with those of rows to ask for.
+func (n *nextRows) of(stride, ahead int, next following, from int) *[2 * kernel.KeyBlock]int {
+	if n.stride != stride || n.ahead != ahead || n.next != next {
+		n.stride, n.ahead, n.next = stride, ahead, next
+		asks := n.off[kernel.KeyBlock:]
 		for k := range kernel.KeyBlock {
-			n.off[k], n.off[kernel.KeyBlock+k] = k*stride, next.behind+k*next.stride
+			n.off[k] = k * stride
+			if row := k + ahead; row < kernel.KeyBlock {
+				asks[k] = row * stride
+			} else {
+				asks[k] = next.behind + (row-kernel.KeyBlock)*next.stride
+			}
 		}
 	}
 	return (*[2 * kernel.KeyBlock]int)(n.off[from:])
@@ -41,7 +56,7 @@ func (r *keyRows) offsetsNext(from int, next following) *[2 * kernel.KeyBlock]in
 	if next.last {
 		n = &r.last
 	}
-	return n.of(r.stride, next, from)
+	return n.of(r.stride, r.order.rows, next, from)
 }
 
 // rowsOf returns the rows of a head of a tensor from a token on, as what follows.

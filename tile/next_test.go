@@ -8,7 +8,7 @@ import (
 )
 
 // TestInt8Asks: kernels of class Int8 ask for what is read next, of keys and values, in the order in which it is read:
-// 128 rows before it is. Where values are not integers, keys are asked for before them.
+// so many rows before it is. Where values are not integers, keys are asked for before them.
 func TestInt8Asks(t *testing.T) {
 	const heads, kvHeads, keys, dim = 32, 8, 1000, 64
 	for _, c := range []struct {
@@ -39,7 +39,7 @@ func TestInt8Asks(t *testing.T) {
 		read, early, scales := 0, 0, 0
 		note := func(base unsafe.Pointer, off *[2 * kernel.KeyBlock]int, n int) {
 			for k := range n {
-				if when, ok := asked[uintptr(base)+uintptr(off[k])]; ok && (read-when == kernel.KeyBlock || !values) {
+				if when, ok := asked[uintptr(base)+uintptr(off[k])]; ok && (read-when == p.rowsAhead() || !values) {
 					early++
 				}
 				asked[uintptr(base)+uintptr(off[kernel.Upcoming+k])] = read
