@@ -126,6 +126,11 @@ func baseline(arch string) kernel.Features {
 // 91 to 98% (docs/kernels.md). No other CPU was measured.
 func asksNear(cpu *cpuid.CPUInfo) bool { return cpu.VendorID == cpuid.AMD && cpu.Family == 0x1a }
 
+// takesApart reports whether the CPU is one for [tile.Tuning.Apart]. On Zen 5 rows of tokens first that are asked for beside
+// products are packed and written in half of the time, and the products take no longer. On Emerald Rapids these then take
+// as much longer (docs/performance.md). No other CPU was measured.
+func takesApart(cpu *cpuid.CPUInfo) bool { return cpu.VendorID == cpuid.AMD && cpu.Family == 0x1a }
+
 func caches(cpu *cpuid.CPUInfo) tile.Caches {
 	return tile.Caches{L1: cpu.Cache.L1D, L2: cpu.Cache.L2, L3: cpu.Cache.L3}
 }

@@ -133,7 +133,8 @@ func TestBaseline(t *testing.T) {
 	}
 }
 
-func TestAsksNear(t *testing.T) {
+// TestZen5: what is chosen for Zen 5 alone.
+func TestZen5(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		cpu  cpuid.CPUInfo
@@ -144,8 +145,8 @@ func TestAsksNear(t *testing.T) {
 		{"Emerald Rapids", cpuid.CPUInfo{VendorID: cpuid.Intel, Family: 6, Model: 0xcf}, false},
 		{"unknown", cpuid.CPUInfo{}, false},
 	} {
-		if got := asksNear(&c.cpu); got != c.want {
-			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		if near, apart := asksNear(&c.cpu), takesApart(&c.cpu); near != c.want || apart != c.want {
+			t.Errorf("%s: near %v and apart %v, want %v", c.what, near, apart, c.want)
 		}
 	}
 }

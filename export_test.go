@@ -1,9 +1,16 @@
 package qkv
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
 
 // TakePairs is that of package tile.
 func (e *Engine) TakePairs(pairs bool) { e.engine.TakePairs(pairs) }
+
+// TakesApart reports whether this CPU is one for [tile.Tuning.Apart].
+func TakesApart() bool { return takesApart(&cpuid.CPU) }
 
 // Copies returns how many values of queries s has room for that it multiplies in copies.
 func (s *Step) Copies() int { return cap(s.turning.copies) }

@@ -127,10 +127,10 @@ func (f *prefetcher) addKeys(at *cursor, key0 int) {
 	}
 }
 
-// addRows lists query rows, each in its head. Far rows are not worth it: a micro-tile that asks for a
-// line of another page waits for its translation.
+// addRows lists query rows, each in its head. Far rows are not worth it, unless the CPU is one for [Tuning.Apart]: a
+// micro-tile that asks for a line of another page waits for its translation.
 func (f *prefetcher) addRows(at *cursor, o *Operand, rows *queryRows, dim int) {
-	if 4*abs(o.Stride[2]) >= farValues {
+	if 4*abs(o.Stride[2]) >= farValues && !at.engine.tuning.Apart {
 		return
 	}
 	first, last := rows.positions(0, rows.rows)

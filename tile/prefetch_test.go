@@ -8,9 +8,14 @@ import (
 )
 
 // What is asked for lies in the operands, and is most of them. (What an item begins with
-// may be too much for the one before it to ask for.)
+// may be too much for the one before it to ask for.) So it is where rows lie far apart, if the CPU takes these.
 func TestPrefetch(t *testing.T) {
-	const batch, heads, kvHeads, seq, dim = 1, 4, 2, 700, 40
+	t.Run("heads first", func(t *testing.T) { testPrefetch(t, 4, 2, 256<<10, Tuning{}) })
+	t.Run("far", func(t *testing.T) { testPrefetch(t, 24, 12, 1<<20, Tuning{Apart: true}) })
+}
+
+func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
+	const batch, seq, dim = 1, 700, 40
 	asked := map[uintptr]bool{}
 	take := func(a *kernel.Ahead, tiles, steps int) {
 		for ; tiles > 0; tiles-- {
@@ -28,6 +33,7 @@ func TestPrefetch(t *testing.T) {
 	const rows = 6
 	set := kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: rows}.With(kernel.Funcs{
 		Pack:       func(*kernel.PackArgs) {},
+		Convert:    func(*kernel.ConvertArgs) {},
 		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows, a.Dim) },
 		Softmax:    func(*kernel.SoftmaxArgs) {},
 		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows, a.Keys) },
@@ -36,7 +42,11 @@ func TestPrefetch(t *testing.T) {
 	})
 	operand := func(heads int) (Operand, []float32) {
 		mem := make([]float32, batch*heads*seq*dim)
-		return Operand{unsafe.Pointer(&mem[0]), [4]int{heads * seq * dim, seq * dim, dim, 1}}, mem
+		stride := [4]int{heads * seq * dim, seq * dim, dim, 1}
+		if tuning.Apart {
+			stride = [4]int{heads * seq * dim, dim, heads * dim, 1} // tokens first
+		}
+		return Operand{unsafe.Pointer(&mem[0]), stride}, mem
 	}
 	p := Problem{
 		Batch: batch, Heads: heads, KVHeads: kvHeads, SeqQ: seq, SeqKV: seq, TokensQ: batch * seq, TokensKV: batch * seq,
@@ -61,7 +71,7 @@ func TestPrefetch(t *testing.T) {
 		keep[i] = true
 	}
 	p.Mask.Bool = Pairs{Given: true, Base: unsafe.Pointer(&keep[0]), Stride: [4]int{0, 0, seq, 1}}
-	New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{}).Run(&p, 1)
+	New(set, Caches{48 << 10, l2, 64 << 10}, false, tuning).Run(&p, 1)
 
 	inside := map[uintptr]bool{}
 	for _, x := range []struct {

@@ -8,6 +8,10 @@ type Tuning struct {
 	// cache.
 	Near bool
 
+	// Apart says that the translations of rows with a page of memory each cost the CPU little beside products. Such rows of
+	// queries and outputs are then asked for ahead, as others are, and such keys are read where they are.
+	Apart bool
+
 	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.
 	Rules []Rule
 }
