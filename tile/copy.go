@@ -26,8 +26,12 @@ const (
 
 	// farKeys is the bytes from key to key from which on a copy of them pays: each has a page
 	// of its own, or nearly. farValues is that of values, of which a micro-tile reads all rows
-	// of the block and not a few. Keys are read where they are on CPUs for [Tuning.Apart].
+	// of the block and not a few.
 	farKeys, farValues = 4096 - 64, 2048
+
+	// apartDims is the least dims of far keys that are read where they are on CPUs for [Tuning.Apart]: with fewer a
+	// micro-tile is too short for the latency of its first lines.
+	apartDims = 128
 
 	// crowded is the bytes that rows lie apart by a multiple of where they share few sets of the
 	// first-level cache: a quarter of them, or fewer.
@@ -86,7 +90,7 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 		c.k, c.kWhy = asRows, reason{text: "copied: their elements lie too far apart"}
 	case !k.dense() && k.Stride[2] == 4 && p.Tables == nil && set.TurnFar > 0 && rows >= 2*set.TurnFar && room(p.DimQK):
 		c.k, c.kWhy = asRows, reason{"copied and transposed: their elements lie %d bytes apart", k.Stride[3]}
-	case !e.tuning.Apart && k.dense() && k.step() >= farKeys && set.TurnFar > 0 && rows >= copyRows && room(p.DimQK):
+	case k.dense() && k.step() >= farKeys && !(e.tuning.Apart && p.DimQK >= apartDims) && set.TurnFar > 0 && rows >= copyRows && room(p.DimQK):
 		c.k, c.kWhy = asRows, reason{"copied: they lie %d bytes apart", k.Stride[2]}
 	case p.Tables != nil && p.PageTokens < kernel.KeyBlock:
 		c.kWhy = reason{text: "copied: a page holds less than a block"}
