@@ -10537,15 +10537,15 @@ tile8x3:
 	PCALIGN $32
 
 part8x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone8x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone8x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -10556,27 +10556,37 @@ part8x3:
 	CBNZ R23, askDone8x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven8x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext8x3
+
+askEven8x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext8x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone8x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart8x3
 
 askNone8x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart8x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop8x3:
@@ -10619,9 +10629,9 @@ loop8x3:
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
 	ADD R21, R26
 	BNE loop8x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part8x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -10699,15 +10709,15 @@ tile7x3:
 	PCALIGN $32
 
 part7x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone7x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone7x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -10718,27 +10728,37 @@ part7x3:
 	CBNZ R23, askDone7x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven7x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext7x3
+
+askEven7x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext7x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone7x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart7x3
 
 askNone7x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart7x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop7x3:
@@ -10777,9 +10797,9 @@ loop7x3:
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop7x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part7x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -10847,15 +10867,15 @@ tile6x3:
 	PCALIGN $32
 
 part6x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone6x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone6x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -10866,27 +10886,37 @@ part6x3:
 	CBNZ R23, askDone6x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven6x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext6x3
+
+askEven6x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext6x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone6x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart6x3
 
 askNone6x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart6x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop6x3:
@@ -10921,9 +10951,9 @@ loop6x3:
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
 	ADD R21, R26
 	BNE loop6x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part6x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -10982,15 +11012,15 @@ tile5x3:
 	PCALIGN $32
 
 part5x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone5x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone5x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11001,27 +11031,37 @@ part5x3:
 	CBNZ R23, askDone5x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven5x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext5x3
+
+askEven5x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext5x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone5x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart5x3
 
 askNone5x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart5x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop5x3:
@@ -11052,9 +11092,9 @@ loop5x3:
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
 	ADD R21, R26
 	BNE loop5x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part5x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -11104,15 +11144,15 @@ tile4x3:
 	PCALIGN $32
 
 part4x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone4x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone4x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11123,27 +11163,37 @@ part4x3:
 	CBNZ R23, askDone4x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven4x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext4x3
+
+askEven4x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext4x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone4x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart4x3
 
 askNone4x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart4x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop4x3:
@@ -11170,9 +11220,9 @@ loop4x3:
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop4x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part4x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -11213,15 +11263,15 @@ tile3x3:
 	PCALIGN $32
 
 part3x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone3x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone3x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11232,27 +11282,37 @@ part3x3:
 	CBNZ R23, askDone3x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven3x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext3x3
+
+askEven3x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext3x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone3x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart3x3
 
 askNone3x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart3x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop3x3:
@@ -11275,9 +11335,9 @@ loop3x3:
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop3x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part3x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -11309,15 +11369,15 @@ tile2x3:
 	PCALIGN $32
 
 part2x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone2x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone2x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11328,27 +11388,37 @@ part2x3:
 	CBNZ R23, askDone2x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven2x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext2x3
+
+askEven2x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext2x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone2x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart2x3
 
 askNone2x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart2x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop2x3:
@@ -11367,9 +11437,9 @@ loop2x3:
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop2x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part2x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -11392,15 +11462,15 @@ tile1x3:
 	PCALIGN $32
 
 part1x3:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone1x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone1x3
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11411,27 +11481,37 @@ part1x3:
 	CBNZ R23, askDone1x3
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven1x3
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext1x3
+
+askEven1x3:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext1x3:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone1x3:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart1x3
 
 askNone1x3:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart1x3:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop1x3:
@@ -11446,9 +11526,9 @@ loop1x3:
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop1x3
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part1x3
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -11536,15 +11616,15 @@ tile12x2:
 	PCALIGN $32
 
 part12x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone12x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone12x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11555,27 +11635,37 @@ part12x2:
 	CBNZ R23, askDone12x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven12x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext12x2
+
+askEven12x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext12x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone12x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart12x2
 
 askNone12x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart12x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop12x2:
@@ -11621,9 +11711,9 @@ loop12x2:
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
 	ADD R21, R26
 	BNE loop12x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part12x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -11714,15 +11804,15 @@ tile11x2:
 	PCALIGN $32
 
 part11x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone11x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone11x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11733,27 +11823,37 @@ part11x2:
 	CBNZ R23, askDone11x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven11x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext11x2
+
+askEven11x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext11x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone11x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart11x2
 
 askNone11x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart11x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop11x2:
@@ -11796,9 +11896,9 @@ loop11x2:
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop11x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part11x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -11881,15 +11981,15 @@ tile10x2:
 	PCALIGN $32
 
 part10x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone10x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone10x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -11900,27 +12000,37 @@ part10x2:
 	CBNZ R23, askDone10x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven10x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext10x2
+
+askEven10x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext10x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone10x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart10x2
 
 askNone10x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart10x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop10x2:
@@ -11960,9 +12070,9 @@ loop10x2:
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
 	ADD R21, R26
 	BNE loop10x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part10x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12038,15 +12148,15 @@ tile9x2:
 	PCALIGN $32
 
 part9x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone9x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone9x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12057,27 +12167,37 @@ part9x2:
 	CBNZ R23, askDone9x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven9x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext9x2
+
+askEven9x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext9x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone9x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart9x2
 
 askNone9x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart9x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop9x2:
@@ -12114,9 +12234,9 @@ loop9x2:
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
 	ADD R21, R26
 	BNE loop9x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part9x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12185,15 +12305,15 @@ tile8x2:
 	PCALIGN $32
 
 part8x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone8x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone8x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12204,27 +12324,37 @@ part8x2:
 	CBNZ R23, askDone8x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven8x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext8x2
+
+askEven8x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext8x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone8x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart8x2
 
 askNone8x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart8x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop8x2:
@@ -12258,9 +12388,9 @@ loop8x2:
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
 	ADD R21, R26
 	BNE loop8x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part8x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12322,15 +12452,15 @@ tile7x2:
 	PCALIGN $32
 
 part7x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone7x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone7x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12341,27 +12471,37 @@ part7x2:
 	CBNZ R23, askDone7x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven7x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext7x2
+
+askEven7x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext7x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone7x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart7x2
 
 askNone7x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart7x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop7x2:
@@ -12392,9 +12532,9 @@ loop7x2:
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop7x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part7x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12449,15 +12589,15 @@ tile6x2:
 	PCALIGN $32
 
 part6x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone6x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone6x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12468,27 +12608,37 @@ part6x2:
 	CBNZ R23, askDone6x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven6x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext6x2
+
+askEven6x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext6x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone6x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart6x2
 
 askNone6x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart6x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop6x2:
@@ -12516,9 +12666,9 @@ loop6x2:
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
 	ADD R21, R26
 	BNE loop6x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part6x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12566,15 +12716,15 @@ tile5x2:
 	PCALIGN $32
 
 part5x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone5x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone5x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12585,27 +12735,37 @@ part5x2:
 	CBNZ R23, askDone5x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven5x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext5x2
+
+askEven5x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext5x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone5x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart5x2
 
 askNone5x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart5x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop5x2:
@@ -12630,9 +12790,9 @@ loop5x2:
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop5x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part5x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12673,15 +12833,15 @@ tile4x2:
 	PCALIGN $32
 
 part4x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone4x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone4x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12692,27 +12852,37 @@ part4x2:
 	CBNZ R23, askDone4x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven4x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext4x2
+
+askEven4x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext4x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone4x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart4x2
 
 askNone4x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart4x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop4x2:
@@ -12734,9 +12904,9 @@ loop4x2:
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
 	ADD R21, R26
 	BNE loop4x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part4x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12770,15 +12940,15 @@ tile3x2:
 	PCALIGN $32
 
 part3x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone3x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone3x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12789,27 +12959,37 @@ part3x2:
 	CBNZ R23, askDone3x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven3x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext3x2
+
+askEven3x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext3x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone3x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart3x2
 
 askNone3x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart3x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop3x2:
@@ -12828,9 +13008,9 @@ loop3x2:
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop3x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part3x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12857,15 +13037,15 @@ tile2x2:
 	PCALIGN $32
 
 part2x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone2x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone2x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12876,27 +13056,37 @@ part2x2:
 	CBNZ R23, askDone2x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven2x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext2x2
+
+askEven2x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext2x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone2x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart2x2
 
 askNone2x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart2x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop2x2:
@@ -12912,9 +13102,9 @@ loop2x2:
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
 	ADD R21, R26
 	BNE loop2x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part2x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -12934,15 +13124,15 @@ tile1x2:
 	PCALIGN $32
 
 part1x2:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone1x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone1x2
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -12953,27 +13143,37 @@ part1x2:
 	CBNZ R23, askDone1x2
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven1x2
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext1x2
+
+askEven1x2:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext1x2:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone1x2:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart1x2
 
 askNone1x2:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart1x2:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop1x2:
@@ -12986,9 +13186,9 @@ loop1x2:
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop1x2
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part1x2
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -13063,15 +13263,15 @@ tile12x1:
 	PCALIGN $32
 
 part12x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone12x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone12x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13082,27 +13282,37 @@ part12x1:
 	CBNZ R23, askDone12x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven12x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext12x1
+
+askEven12x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext12x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone12x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart12x1
 
 askNone12x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart12x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop12x1:
@@ -13135,9 +13345,9 @@ loop12x1:
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
 	ADD R21, R26
 	BNE loop12x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part12x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13205,15 +13415,15 @@ tile11x1:
 	PCALIGN $32
 
 part11x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone11x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone11x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13224,27 +13434,37 @@ part11x1:
 	CBNZ R23, askDone11x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven11x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext11x1
+
+askEven11x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext11x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone11x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart11x1
 
 askNone11x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart11x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop11x1:
@@ -13275,9 +13495,9 @@ loop11x1:
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop11x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part11x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13339,15 +13559,15 @@ tile10x1:
 	PCALIGN $32
 
 part10x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone10x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone10x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13358,27 +13578,37 @@ part10x1:
 	CBNZ R23, askDone10x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven10x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext10x1
+
+askEven10x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext10x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone10x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart10x1
 
 askNone10x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart10x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop10x1:
@@ -13407,9 +13637,9 @@ loop10x1:
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop10x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part10x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13466,15 +13696,15 @@ tile9x1:
 	PCALIGN $32
 
 part9x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone9x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone9x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13485,27 +13715,37 @@ part9x1:
 	CBNZ R23, askDone9x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven9x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext9x1
+
+askEven9x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext9x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone9x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart9x1
 
 askNone9x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart9x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop9x1:
@@ -13532,9 +13772,9 @@ loop9x1:
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop9x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part9x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13586,15 +13826,15 @@ tile8x1:
 	PCALIGN $32
 
 part8x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone8x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone8x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13605,27 +13845,37 @@ part8x1:
 	CBNZ R23, askDone8x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven8x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext8x1
+
+askEven8x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext8x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone8x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart8x1
 
 askNone8x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart8x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop8x1:
@@ -13650,9 +13900,9 @@ loop8x1:
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop8x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part8x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13699,15 +13949,15 @@ tile7x1:
 	PCALIGN $32
 
 part7x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone7x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone7x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13718,27 +13968,37 @@ part7x1:
 	CBNZ R23, askDone7x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven7x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext7x1
+
+askEven7x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext7x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone7x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart7x1
 
 askNone7x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart7x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop7x1:
@@ -13761,9 +14021,9 @@ loop7x1:
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop7x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part7x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13805,15 +14065,15 @@ tile6x1:
 	PCALIGN $32
 
 part6x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone6x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone6x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13824,27 +14084,37 @@ part6x1:
 	CBNZ R23, askDone6x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven6x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext6x1
+
+askEven6x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext6x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone6x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart6x1
 
 askNone6x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart6x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop6x1:
@@ -13865,9 +14135,9 @@ loop6x1:
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop6x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part6x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13904,15 +14174,15 @@ tile5x1:
 	PCALIGN $32
 
 part5x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone5x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone5x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -13923,27 +14193,37 @@ part5x1:
 	CBNZ R23, askDone5x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven5x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext5x1
+
+askEven5x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext5x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone5x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart5x1
 
 askNone5x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart5x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop5x1:
@@ -13962,9 +14242,9 @@ loop5x1:
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop5x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part5x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -13996,15 +14276,15 @@ tile4x1:
 	PCALIGN $32
 
 part4x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone4x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone4x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -14015,27 +14295,37 @@ part4x1:
 	CBNZ R23, askDone4x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven4x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext4x1
+
+askEven4x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext4x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone4x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart4x1
 
 askNone4x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart4x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop4x1:
@@ -14052,9 +14342,9 @@ loop4x1:
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop4x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part4x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -14081,15 +14371,15 @@ tile3x1:
 	PCALIGN $32
 
 part3x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone3x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone3x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -14100,27 +14390,37 @@ part3x1:
 	CBNZ R23, askDone3x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven3x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext3x1
+
+askEven3x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext3x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone3x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart3x1
 
 askNone3x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart3x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop3x1:
@@ -14135,9 +14435,9 @@ loop3x1:
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop3x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part3x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -14159,15 +14459,15 @@ tile2x1:
 	PCALIGN $32
 
 part2x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone2x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone2x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -14178,27 +14478,37 @@ part2x1:
 	CBNZ R23, askDone2x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven2x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext2x1
+
+askEven2x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext2x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone2x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart2x1
 
 askNone2x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart2x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop2x1:
@@ -14211,9 +14521,9 @@ loop2x1:
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop2x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part2x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -14230,15 +14540,15 @@ tile1x1:
 	PCALIGN $32
 
 part1x1:
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone1x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD 112(R0), R17
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD 120(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone1x1
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 	MOVD 72(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -14249,27 +14559,37 @@ part1x1:
 	CBNZ R23, askDone1x1
 	MOVD 88(R0), R23 // a.Ahead.Lines
 	MOVD R23, 96(R0) // a.Ahead.Left
-	MOVD 72(R0), R23 // a.Ahead.Base
-	MOVD 104(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 112(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven1x1
+	ADD $8, R23
+	MOVD R23, 112(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext1x1
+
+askEven1x1:
+	MOVD 104(R0), R23 // a.Ahead.Gap
+
+askNext1x1:
+	MOVD 72(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 72(R0) // a.Ahead.Base
 	MOVD 80(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 80(R0) // a.Ahead.Rows
 
 askDone1x1:
-	MOVD 112(R0), R23 // a.Ahead.Every
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 120(R0), R23 // a.Ahead.Every
+	MOVD R23, 136(R0) // a.Ahead.Now
 	JMP askPart1x1
 
 askNone1x1:
-	MOVD 120(R0), R23 // a.Ahead.Rest
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD 128(R0), R23 // a.Ahead.Rest
+	MOVD R23, 136(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Rest
 
 askPart1x1:
-	MOVD 128(R0), R23 // a.Ahead.Now
+	MOVD 136(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop1x1:
@@ -14280,9 +14600,9 @@ loop1x1:
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
 	ADD R21, R26
 	BNE loop1x1
-	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 128(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part1x1
-	MOVD R23, 128(R0) // a.Ahead.Now
+	MOVD R23, 136(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	JMP done
@@ -16179,15 +16499,15 @@ first8x3:
 	PCALIGN $32
 
 part8x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone8x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone8x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -16198,27 +16518,37 @@ part8x3:
 	CBNZ R23, askDone8x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven8x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext8x3
+
+askEven8x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext8x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone8x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart8x3
 
 askNone8x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart8x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop8x3:
@@ -16261,9 +16591,9 @@ loop8x3:
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
 	ADD R21, R26
 	BNE loop8x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part8x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked8x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -16628,15 +16958,15 @@ first7x3:
 	PCALIGN $32
 
 part7x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone7x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone7x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -16647,27 +16977,37 @@ part7x3:
 	CBNZ R23, askDone7x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven7x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext7x3
+
+askEven7x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext7x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone7x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart7x3
 
 askNone7x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart7x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop7x3:
@@ -16706,9 +17046,9 @@ loop7x3:
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop7x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part7x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked7x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -17036,15 +17376,15 @@ first6x3:
 	PCALIGN $32
 
 part6x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone6x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone6x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -17055,27 +17395,37 @@ part6x3:
 	CBNZ R23, askDone6x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven6x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext6x3
+
+askEven6x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext6x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone6x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart6x3
 
 askNone6x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart6x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop6x3:
@@ -17110,9 +17460,9 @@ loop6x3:
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
 	ADD R21, R26
 	BNE loop6x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part6x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked6x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -17404,15 +17754,15 @@ first5x3:
 	PCALIGN $32
 
 part5x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone5x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone5x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -17423,27 +17773,37 @@ part5x3:
 	CBNZ R23, askDone5x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven5x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext5x3
+
+askEven5x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext5x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone5x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart5x3
 
 askNone5x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart5x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop5x3:
@@ -17474,9 +17834,9 @@ loop5x3:
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
 	ADD R21, R26
 	BNE loop5x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part5x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked5x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -17732,15 +18092,15 @@ first4x3:
 	PCALIGN $32
 
 part4x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone4x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone4x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -17751,27 +18111,37 @@ part4x3:
 	CBNZ R23, askDone4x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven4x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext4x3
+
+askEven4x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext4x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone4x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart4x3
 
 askNone4x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart4x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop4x3:
@@ -17798,9 +18168,9 @@ loop4x3:
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop4x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part4x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked4x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -18020,15 +18390,15 @@ first3x3:
 	PCALIGN $32
 
 part3x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone3x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone3x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -18039,27 +18409,37 @@ part3x3:
 	CBNZ R23, askDone3x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven3x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext3x3
+
+askEven3x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext3x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone3x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart3x3
 
 askNone3x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart3x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop3x3:
@@ -18082,9 +18462,9 @@ loop3x3:
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop3x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part3x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked3x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -18268,15 +18648,15 @@ first2x3:
 	PCALIGN $32
 
 part2x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone2x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone2x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -18287,27 +18667,37 @@ part2x3:
 	CBNZ R23, askDone2x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven2x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext2x3
+
+askEven2x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext2x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone2x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart2x3
 
 askNone2x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart2x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop2x3:
@@ -18326,9 +18716,9 @@ loop2x3:
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop2x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part2x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked2x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -18476,15 +18866,15 @@ first1x3:
 	PCALIGN $32
 
 part1x3:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone1x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone1x3
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -18495,27 +18885,37 @@ part1x3:
 	CBNZ R23, askDone1x3
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven1x3
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext1x3
+
+askEven1x3:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext1x3:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone1x3:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart1x3
 
 askNone1x3:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart1x3:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop1x3:
@@ -18530,9 +18930,9 @@ loop1x3:
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop1x3
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part1x3
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked1x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -18753,15 +19153,15 @@ first12x2:
 	PCALIGN $32
 
 part12x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone12x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone12x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -18772,27 +19172,37 @@ part12x2:
 	CBNZ R23, askDone12x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven12x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext12x2
+
+askEven12x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext12x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone12x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart12x2
 
 askNone12x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart12x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop12x2:
@@ -18838,9 +19248,9 @@ loop12x2:
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
 	ADD R21, R26
 	BNE loop12x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part12x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked12x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -19224,15 +19634,15 @@ first11x2:
 	PCALIGN $32
 
 part11x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone11x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone11x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -19243,27 +19653,37 @@ part11x2:
 	CBNZ R23, askDone11x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven11x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext11x2
+
+askEven11x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext11x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone11x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart11x2
 
 askNone11x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart11x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop11x2:
@@ -19306,9 +19726,9 @@ loop11x2:
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop11x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part11x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked11x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -19665,15 +20085,15 @@ first10x2:
 	PCALIGN $32
 
 part10x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone10x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone10x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -19684,27 +20104,37 @@ part10x2:
 	CBNZ R23, askDone10x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven10x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext10x2
+
+askEven10x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext10x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone10x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart10x2
 
 askNone10x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart10x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop10x2:
@@ -19744,9 +20174,9 @@ loop10x2:
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
 	ADD R21, R26
 	BNE loop10x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part10x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked10x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -20077,15 +20507,15 @@ first9x2:
 	PCALIGN $32
 
 part9x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone9x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone9x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -20096,27 +20526,37 @@ part9x2:
 	CBNZ R23, askDone9x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven9x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext9x2
+
+askEven9x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext9x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone9x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart9x2
 
 askNone9x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart9x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop9x2:
@@ -20153,9 +20593,9 @@ loop9x2:
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
 	ADD R21, R26
 	BNE loop9x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part9x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked9x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -20460,15 +20900,15 @@ first8x2:
 	PCALIGN $32
 
 part8x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone8x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone8x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -20479,27 +20919,37 @@ part8x2:
 	CBNZ R23, askDone8x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven8x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext8x2
+
+askEven8x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext8x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone8x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart8x2
 
 askNone8x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart8x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop8x2:
@@ -20533,9 +20983,9 @@ loop8x2:
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
 	ADD R21, R26
 	BNE loop8x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part8x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked8x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -20814,15 +21264,15 @@ first7x2:
 	PCALIGN $32
 
 part7x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone7x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone7x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -20833,27 +21283,37 @@ part7x2:
 	CBNZ R23, askDone7x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven7x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext7x2
+
+askEven7x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext7x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone7x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart7x2
 
 askNone7x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart7x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop7x2:
@@ -20884,9 +21344,9 @@ loop7x2:
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop7x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part7x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked7x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -21139,15 +21599,15 @@ first6x2:
 	PCALIGN $32
 
 part6x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone6x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone6x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -21158,27 +21618,37 @@ part6x2:
 	CBNZ R23, askDone6x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven6x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext6x2
+
+askEven6x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext6x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone6x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart6x2
 
 askNone6x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart6x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop6x2:
@@ -21206,9 +21676,9 @@ loop6x2:
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
 	ADD R21, R26
 	BNE loop6x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part6x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked6x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -21435,15 +21905,15 @@ first5x2:
 	PCALIGN $32
 
 part5x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone5x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone5x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -21454,27 +21924,37 @@ part5x2:
 	CBNZ R23, askDone5x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven5x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext5x2
+
+askEven5x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext5x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone5x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart5x2
 
 askNone5x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart5x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop5x2:
@@ -21499,9 +21979,9 @@ loop5x2:
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop5x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part5x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked5x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -21702,15 +22182,15 @@ first4x2:
 	PCALIGN $32
 
 part4x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone4x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone4x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -21721,27 +22201,37 @@ part4x2:
 	CBNZ R23, askDone4x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven4x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext4x2
+
+askEven4x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext4x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone4x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart4x2
 
 askNone4x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart4x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop4x2:
@@ -21763,9 +22253,9 @@ loop4x2:
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
 	ADD R21, R26
 	BNE loop4x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part4x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked4x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -21940,15 +22430,15 @@ first3x2:
 	PCALIGN $32
 
 part3x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone3x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone3x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -21959,27 +22449,37 @@ part3x2:
 	CBNZ R23, askDone3x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven3x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext3x2
+
+askEven3x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext3x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone3x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart3x2
 
 askNone3x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart3x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop3x2:
@@ -21998,9 +22498,9 @@ loop3x2:
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop3x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part3x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked3x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -22149,15 +22649,15 @@ first2x2:
 	PCALIGN $32
 
 part2x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone2x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone2x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -22168,27 +22668,37 @@ part2x2:
 	CBNZ R23, askDone2x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven2x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext2x2
+
+askEven2x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext2x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone2x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart2x2
 
 askNone2x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart2x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop2x2:
@@ -22204,9 +22714,9 @@ loop2x2:
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
 	ADD R21, R26
 	BNE loop2x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part2x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked2x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -22329,15 +22839,15 @@ first1x2:
 	PCALIGN $32
 
 part1x2:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone1x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone1x2
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -22348,27 +22858,37 @@ part1x2:
 	CBNZ R23, askDone1x2
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven1x2
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext1x2
+
+askEven1x2:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext1x2:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone1x2:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart1x2
 
 askNone1x2:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart1x2:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop1x2:
@@ -22381,9 +22901,9 @@ loop1x2:
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop1x2
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part1x2
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked1x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -22565,15 +23085,15 @@ first12x1:
 	PCALIGN $32
 
 part12x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone12x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone12x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -22584,27 +23104,37 @@ part12x1:
 	CBNZ R23, askDone12x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven12x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext12x1
+
+askEven12x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext12x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone12x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart12x1
 
 askNone12x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart12x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop12x1:
@@ -22637,9 +23167,9 @@ loop12x1:
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
 	ADD R21, R26
 	BNE loop12x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part12x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked12x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -22898,15 +23428,15 @@ first11x1:
 	PCALIGN $32
 
 part11x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone11x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone11x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -22917,27 +23447,37 @@ part11x1:
 	CBNZ R23, askDone11x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven11x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext11x1
+
+askEven11x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext11x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone11x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart11x1
 
 askNone11x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart11x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop11x1:
@@ -22968,9 +23508,9 @@ loop11x1:
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop11x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part11x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked11x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -23212,15 +23752,15 @@ first10x1:
 	PCALIGN $32
 
 part10x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone10x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone10x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -23231,27 +23771,37 @@ part10x1:
 	CBNZ R23, askDone10x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven10x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext10x1
+
+askEven10x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext10x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone10x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart10x1
 
 askNone10x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart10x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop10x1:
@@ -23280,9 +23830,9 @@ loop10x1:
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop10x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part10x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked10x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -23508,15 +24058,15 @@ first9x1:
 	PCALIGN $32
 
 part9x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone9x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone9x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -23527,27 +24077,37 @@ part9x1:
 	CBNZ R23, askDone9x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven9x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext9x1
+
+askEven9x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext9x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone9x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart9x1
 
 askNone9x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart9x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop9x1:
@@ -23574,9 +24134,9 @@ loop9x1:
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop9x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part9x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked9x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -23786,15 +24346,15 @@ first8x1:
 	PCALIGN $32
 
 part8x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone8x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone8x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -23805,27 +24365,37 @@ part8x1:
 	CBNZ R23, askDone8x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven8x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext8x1
+
+askEven8x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext8x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone8x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart8x1
 
 askNone8x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart8x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop8x1:
@@ -23850,9 +24420,9 @@ loop8x1:
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop8x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part8x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked8x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -24046,15 +24616,15 @@ first7x1:
 	PCALIGN $32
 
 part7x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone7x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone7x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -24065,27 +24635,37 @@ part7x1:
 	CBNZ R23, askDone7x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven7x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext7x1
+
+askEven7x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext7x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone7x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart7x1
 
 askNone7x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart7x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop7x1:
@@ -24108,9 +24688,9 @@ loop7x1:
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop7x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part7x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked7x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -24288,15 +24868,15 @@ first6x1:
 	PCALIGN $32
 
 part6x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone6x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone6x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -24307,27 +24887,37 @@ part6x1:
 	CBNZ R23, askDone6x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven6x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext6x1
+
+askEven6x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext6x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone6x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart6x1
 
 askNone6x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart6x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop6x1:
@@ -24348,9 +24938,9 @@ loop6x1:
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop6x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part6x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked6x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -24512,15 +25102,15 @@ first5x1:
 	PCALIGN $32
 
 part5x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone5x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone5x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -24531,27 +25121,37 @@ part5x1:
 	CBNZ R23, askDone5x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven5x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext5x1
+
+askEven5x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext5x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone5x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart5x1
 
 askNone5x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart5x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop5x1:
@@ -24570,9 +25170,9 @@ loop5x1:
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop5x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part5x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked5x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -24718,15 +25318,15 @@ first4x1:
 	PCALIGN $32
 
 part4x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone4x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone4x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -24737,27 +25337,37 @@ part4x1:
 	CBNZ R23, askDone4x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven4x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext4x1
+
+askEven4x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext4x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone4x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart4x1
 
 askNone4x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart4x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop4x1:
@@ -24774,9 +25384,9 @@ loop4x1:
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop4x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part4x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked4x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -24906,15 +25516,15 @@ first3x1:
 	PCALIGN $32
 
 part3x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone3x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone3x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -24925,27 +25535,37 @@ part3x1:
 	CBNZ R23, askDone3x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven3x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext3x1
+
+askEven3x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext3x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone3x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart3x1
 
 askNone3x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart3x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop3x1:
@@ -24960,9 +25580,9 @@ loop3x1:
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop3x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part3x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked3x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -25076,15 +25696,15 @@ first2x1:
 	PCALIGN $32
 
 part2x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone2x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone2x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -25095,27 +25715,37 @@ part2x1:
 	CBNZ R23, askDone2x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven2x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext2x1
+
+askEven2x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext2x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone2x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart2x1
 
 askNone2x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart2x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop2x1:
@@ -25128,9 +25758,9 @@ loop2x1:
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop2x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part2x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked2x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -25228,15 +25858,15 @@ first1x1:
 	PCALIGN $32
 
 part1x1:
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	CBZ R23, askNone1x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD 136(R0), R17
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD 144(R0), R17
 	SUB R17, R23 // a.Ahead.Every
 	CMP $0, R23
 	BLE askNone1x1
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 	MOVD 96(R0), R23 // a.Ahead.Base
 	PRFM (R23), PLDL2KEEP
 	ADD $64, R23
@@ -25247,27 +25877,37 @@ part1x1:
 	CBNZ R23, askDone1x1
 	MOVD 112(R0), R23 // a.Ahead.Lines
 	MOVD R23, 120(R0) // a.Ahead.Left
-	MOVD 96(R0), R23 // a.Ahead.Base
-	MOVD 128(R0), R17
-	ADD R17, R23 // a.Ahead.Gap
+	MOVD 136(R0), R23 // a.Ahead.Gaps
+	CBZ R23, askEven1x1
+	ADD $8, R23
+	MOVD R23, 136(R0) // a.Ahead.Gaps
+	MOVD -8(R23), R23
+	JMP askNext1x1
+
+askEven1x1:
+	MOVD 128(R0), R23 // a.Ahead.Gap
+
+askNext1x1:
+	MOVD 96(R0), R17
+	ADD R17, R23 // a.Ahead.Base
 	MOVD R23, 96(R0) // a.Ahead.Base
 	MOVD 104(R0), R23 // a.Ahead.Rows
 	SUB $1, R23
 	MOVD R23, 104(R0) // a.Ahead.Rows
 
 askDone1x1:
-	MOVD 136(R0), R23 // a.Ahead.Every
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 144(R0), R23 // a.Ahead.Every
+	MOVD R23, 160(R0) // a.Ahead.Now
 	JMP askPart1x1
 
 askNone1x1:
-	MOVD 144(R0), R23 // a.Ahead.Rest
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD 152(R0), R23 // a.Ahead.Rest
+	MOVD R23, 160(R0) // a.Ahead.Now
 	SUB R23, R23
-	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Rest
 
 askPart1x1:
-	MOVD 152(R0), R23 // a.Ahead.Now
+	MOVD 160(R0), R23 // a.Ahead.Now
 	PCALIGN $32
 
 loop1x1:
@@ -25278,9 +25918,9 @@ loop1x1:
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
 	ADD R21, R26
 	BNE loop1x1
-	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 152(R0), R23 // a.Ahead.Rest
 	CBNZ R23, part1x1
-	MOVD R23, 152(R0) // a.Ahead.Now
+	MOVD R23, 160(R0) // a.Ahead.Now
 
 masked1x1:
 	MOVD 24(R0), R23 // a.Keys

@@ -27,7 +27,7 @@ type PackArgs struct {
 // Ahead is memory that will be used soon. A kernel may ask the CPU to bring it into
 // the second-level cache, a line at a time with as many steps of a micro-tile between two lines as
 // Every says: requests that come faster than memory answers hold up what the micro-tile
-// itself reads. It moves Base, Left and Rows on as it does. Nothing is read: no address here
+// itself reads. It moves Base, Left, Rows and Gaps on as it does. Nothing of it is read: no address in it
 // needs to be valid.
 type Ahead struct {
 	Base  uintptr // address of the next line to ask for; it keeps nothing alive
@@ -35,6 +35,7 @@ type Ahead struct {
 	Lines int     // lines of 64 bytes of a row, at least 1
 	Left  int     // of them, lines left of the row that Base lies in, at least 1
 	Gap   int     // bytes from the end of the last line of a row to the next row
+	Gaps  uintptr // where Gap of each row left lies, an int, in the place of Gap; 0 for none. It keeps nothing alive
 	Every int     // steps, at least 1
 
 	Rest, Now int // the kernel's own, 0 before a call and after

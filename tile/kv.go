@@ -197,6 +197,19 @@ func (r *keyRows) tableRows(at *cursor) {
 	}
 }
 
+// following returns the offsets from where a KV head begins of the rows of the block after the present one, where
+// the rows of both do not follow each other; nil if they are not known.
+func (r *keyRows) following(at *cursor) []int {
+	from := r
+	if r.twin != nil && r.twin.kv.Stride == r.kv.Stride {
+		from = r.twin // tableOffsets may have looked them up there alone
+	}
+	if r.even || from.rowsAt != (offsetsOf{seq: at.seq.index + 1, key0: at.key0}) {
+		return nil
+	}
+	return from.rows[kernel.KeyBlock:]
+}
+
 // setRows sets the offsets of the rows [k, end), which follow each other from a token on, and returns end.
 func (r *keyRows) setRows(k, end, batch, token int) int {
 	step := r.kv.Stride[2]

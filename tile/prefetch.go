@@ -31,12 +31,16 @@ type prefetcher struct {
 	calls int // left in the block
 	late  int // ranges at the beginning of the list, the last to be asked for, that wait
 	last  int // until so many calls are left
+
+	gapsK, gapsV [kernel.KeyBlock]int // between rows of the next block, where they do not follow each other
 }
 
 // plan lists what comes after a key block of an item: the next block, if there is one; before the
 // last block the rows of the output; and after it what the next item begins with. What is listed
 // last is asked for first, and biases and masks, of which there is most, are asked for last.
-func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
+//
+// kv has the rows of the block, and of the next where they do not follow each other.
+func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup, kv *keyBlock) {
 	p := &at.problem
 	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(laneGroups), 0
 	if p.integers() { // MultiplyInt8 asks for nothing
@@ -56,7 +60,7 @@ func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	left := at.end - at.ahead
 	if left > 0 {
 		if far {
-			f.addLate(at, at.ahead)
+			f.addLate(at, at.ahead, kv)
 		}
 		f.addPairs(at, &rows, at.ahead)
 	}
@@ -65,7 +69,7 @@ func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	}
 	if left > 0 {
 		if !far {
-			f.addKeys(at, at.ahead)
+			f.addKeys(at, at.ahead, kv)
 		}
 		return
 	}
@@ -84,19 +88,19 @@ func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	begins := item.next()
 	if begins {
 		if far {
-			f.addLate(&item, item.key0)
+			f.addLate(&item, item.key0, nil)
 		}
 		f.addPairs(&item, &rows, item.key0)
 	}
 	f.addRows(&item, &p.Q, &rows, p.DimQK)
 	if begins && !far {
-		f.addKeys(&item, item.key0)
+		f.addKeys(&item, item.key0, nil)
 	}
 }
 
 // addLate is addKeys at the beginning of the list, for far rows.
-func (f *prefetcher) addLate(at *cursor, key0 int) {
-	f.addKeys(at, key0)
+func (f *prefetcher) addLate(at *cursor, key0 int, kv *keyBlock) {
+	f.addKeys(at, key0, kv)
 	f.late = f.n
 }
 
@@ -116,15 +120,38 @@ func (f *prefetcher) addPairs(at *cursor, rows *queryRows, key0 int) {
 	}
 }
 
-// addKeys lists the key block at key0.
-func (f *prefetcher) addKeys(at *cursor, key0 int) {
+// addKeys lists the key block at key0. Of keys in several pages those that follow each other are listed, or all, on a CPU for
+// [Tuning.Apart], if the block comes after that of kv.
+func (f *prefetcher) addKeys(at *cursor, key0 int, kv *keyBlock) {
 	p := &at.problem
 	end := min(at.seq.lenKV, key0+kernel.KeyBlock)
 	batch, token, run := p.place(&at.seq, key0)
-	if n := min(end-key0, run); n > 0 {
-		f.addKV(&p.V, batch, at.head, token, n, p.DimV)
-		f.addKV(&p.K, batch, at.head, token, n, p.DimQK)
+	n := min(end-key0, run)
+	if n <= 0 {
+		return
 	}
+	if n < end-key0 && kv != nil && at.engine.tuning.Apart && key0 == at.key0+kernel.KeyBlock {
+		f.addPages(at, &kv.v, end-key0, p.DimV, &f.gapsV)
+		f.addPages(at, &kv.k, end-key0, p.DimQK, &f.gapsK)
+		return
+	}
+	f.addKV(&p.V, batch, at.head, token, n, p.DimV)
+	f.addKV(&p.K, batch, at.head, token, n, p.DimQK)
+}
+
+// addPages lists the n rows of the block after that of r, in several pages.
+func (f *prefetcher) addPages(at *cursor, r *keyRows, n, dim int, gaps *[kernel.KeyBlock]int) {
+	rows := r.following(at)
+	if rows == nil || !r.kv.dense() || f.n == len(f.list) {
+		return
+	}
+	f.note(unsafe.Add(r.kv.at(0, at.head, 0), rows[0]), n, 0, r.kv.rowBytes(dim))
+	a := &f.list[f.n-1]
+	a.Gaps = uintptr(unsafe.Pointer(gaps))
+	for i := range n - 1 {
+		gaps[i] = rows[i+1] - rows[i] - a.Lines*line
+	}
+	gaps[n-1] = 0
 }
 
 // addRows lists query rows, each in its head. Far rows are not worth it, unless the CPU is one for [Tuning.Apart]: a

@@ -8,15 +8,17 @@ import (
 )
 
 // What is asked for lies in the operands, and is most of them. (What an item begins with
-// may be too much for the one before it to ask for.) So it is where rows lie far apart, if the CPU takes these.
+// may be too much for the one before it to ask for.) So it is where rows lie far apart and
+// keys in pages, if the CPU takes these.
 func TestPrefetch(t *testing.T) {
 	t.Run("heads first", func(t *testing.T) { testPrefetch(t, 4, 2, 256<<10, Tuning{}) })
-	t.Run("far", func(t *testing.T) { testPrefetch(t, 24, 12, 1<<20, Tuning{Apart: true}) })
+	t.Run("far, and pages", func(t *testing.T) { testPrefetch(t, 24, 12, 1<<20, Tuning{Apart: true}) })
 }
 
 func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
-	const batch, seq, dim = 1, 700, 40
+	const batch, seq, dim, page = 1, 704, 40, 4
 	asked := map[uintptr]bool{}
+	var held int // Gaps are reached from here: they lie in memory that a worker holds
 	take := func(a *kernel.Ahead, tiles, steps int) {
 		for ; tiles > 0; tiles-- {
 			for left := steps; a.Rows > 0 && left > a.Every; left -= a.Every {
@@ -24,7 +26,12 @@ func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
 				a.Base += line
 				if a.Left--; a.Left == 0 {
 					a.Left = a.Lines
-					a.Base += uintptr(a.Gap)
+					gap := a.Gap
+					if a.Gaps != 0 {
+						gap = *(*int)(unsafe.Add(unsafe.Pointer(&held), a.Gaps-uintptr(unsafe.Pointer(&held))))
+						a.Gaps += 8
+					}
+					a.Base += uintptr(gap)
 					a.Rows--
 				}
 			}
@@ -57,6 +64,9 @@ func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
 	keys := func() (KV, []float32) {
 		o, mem := operand(kvHeads)
 		kv := KV{Base: o.Base, Stride: o.Stride}
+		if tuning.Apart {
+			kv.Stride[0] = kvHeads * page * dim // of a page
+		}
 		for axis := range kv.Stride {
 			kv.Stride[axis] *= 4
 		}
@@ -71,6 +81,13 @@ func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
 		keep[i] = true
 	}
 	p.Mask.Bool = Pairs{Given: true, Base: unsafe.Pointer(&keep[0]), Stride: [4]int{0, 0, seq, 1}}
+	if tuning.Apart {
+		table := make([]int32, seq/page)
+		for i := range table {
+			table[i] = int32(i * 5 % len(table))
+		}
+		p.Tables, p.LensKV, p.PageTokens = [][]int32{table}, []int{seq}, page
+	}
 	New(set, Caches{48 << 10, l2, 64 << 10}, false, tuning).Run(&p, 1)
 
 	inside := map[uintptr]bool{}

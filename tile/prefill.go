@@ -89,11 +89,11 @@ func (w *workspace) allKeys(at *cursor, laneGroups []laneGroup, pass pass) {
 func (w *workspace) prefillKeys(at *cursor, laneGroups []laneGroup, pass pass) {
 	w.kv.openCopies(at, laneGroups)
 	for at.next() {
+		w.kv.find(at, at.head)
 		if at.sched.Prefetch && pass == attend {
-			w.prefiller.prefetch.plan(at, laneGroups)
+			w.prefiller.prefetch.plan(at, laneGroups, &w.kv)
 		}
 		w.block.mask.openKeys(at)
-		w.kv.find(at, at.head)
 		for gi := range laneGroups {
 			w.prefillBlock(at, &laneGroups[gi], pass)
 		}

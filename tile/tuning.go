@@ -9,7 +9,8 @@ type Tuning struct {
 	Near bool
 
 	// Apart says that the translations of rows with a page of memory each cost the CPU little beside products. Such rows of
-	// queries and outputs are then asked for ahead, as others are, and such keys are read where they are.
+	// queries and outputs are then asked for ahead, as others are, and such keys of many dims are read where they are. Of
+	// keys and values in small pages all rows of a block are asked for.
 	Apart bool
 
 	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.

@@ -24,6 +24,9 @@ func (s *suite) claims(lanes int) {
 	}
 }
 
+// gaps are those between rows that a kernel asks for.
+var gaps = [...]int{100, -1000, 0, 1 << 30, -64, 7, 7, 7}
+
 // ahead: asking for memory changes no result, whatever is at the address, and never
 // asks for more rows than there are.
 func (s *suite) ahead(lanes, keys int) {
@@ -34,6 +37,7 @@ func (s *suite) ahead(lanes, keys int) {
 			{Rows: 5, Lines: 1, Left: 1, Gap: -576, Every: 4},
 			{Rows: 1000, Lines: 3, Left: 2, Gap: -192, Every: 2},
 			{Rows: 1000, Lines: 3, Left: 3, Every: 100},
+			{Rows: len(gaps), Lines: 2, Left: 1, Gap: 1 << 40, Gaps: uintptr(unsafe.Pointer(&gaps[0])), Every: 2},
 		} {
 			hint.Base = base
 			s.begin()
@@ -58,7 +62,17 @@ func (s *suite) ahead(lanes, keys int) {
 							s.Errorf("ahead: %d rows left of %d, %d lines of %d", left.Rows, h.Rows, left.Left, h.Lines)
 						}
 						asked := (h.Rows-left.Rows)*h.Lines + h.Left - left.Left
-						if want := h.Base + uintptr(asked*64+(h.Rows-left.Rows)*h.Gap); left.Base != want {
+						gap := (h.Rows - left.Rows) * h.Gap
+						if h.Gaps != 0 {
+							gap = 0
+							for _, g := range gaps[:h.Rows-left.Rows] {
+								gap += g
+							}
+							if want := h.Gaps + uintptr(8*(h.Rows-left.Rows)); left.Gaps != want {
+								s.Errorf("ahead: the next gap is at %#x, want %#x", left.Gaps, want)
+							}
+						}
+						if want := h.Base + uintptr(asked*64+gap); left.Base != want {
 							s.Errorf("ahead: %#x is next after %d lines from %#x on, want %#x", left.Base, asked, h.Base, want)
 						}
 					}
