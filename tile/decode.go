@@ -393,14 +393,14 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	switch {
 	case p.integers():
 		k.near, k.rows = e.tuning.Near, p.rowsAhead()
-	case !p.rounds() && e.oneStream(&p.K, false):
+	case !p.rounds() && e.streamsKeys(p):
 		k = p.K.inStream(p.DimQK)
 	}
 	switch {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
 		v.near, v.rows = e.tuning.Near, p.rowsAhead()
-	case !p.roundsValues() && e.oneStream(&p.V, e.set.AnyValues):
+	case !p.roundsValues() && e.streamsValues(&p.V):
 		v = p.V.inStream(p.DimV)
 		if e.wide() {
 			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones
@@ -412,10 +412,15 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 // wide reports whether a vector is a line, as on AVX-512.
 func (e *Engine) wide() bool { return 4*e.set.Vec == line }
 
-// oneStream reports whether rows that follow each other are read as one stream: on CPUs that get the most of memory by
-// that, where kernels ask for one row behind the other. On AVX-512 they ask for float32 otherwise.
-func (e *Engine) oneStream(t *KV, anyElem bool) bool {
-	return e.tuning.Near && (anyElem || t.Elem.Direct()) && !(e.wide() && t.Elem == kernel.Float32)
+// streamsKeys reports whether keys that follow each other are read as one stream: on CPUs that get the most of memory by that.
+// On AVX-512, float32 in short pages is slower by it.
+func (e *Engine) streamsKeys(p *Problem) bool {
+	return e.tuning.Near && p.K.Elem.Direct() && (!e.wide() || p.K.Elem != kernel.Float32 || p.Tables == nil || p.Ring || p.PageTokens >= 2*kernel.KeyBlock)
+}
+
+// streamsValues is streamsKeys for values. On AVX-512 kernels ask for those of float32 otherwise.
+func (e *Engine) streamsValues(t *KV) bool {
+	return e.tuning.Near && (e.set.AnyValues || t.Elem.Direct()) && !(e.wide() && t.Elem == kernel.Float32)
 }
 
 // inTurn is the order of rows that lie among those of other KV heads.
