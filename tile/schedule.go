@@ -49,7 +49,8 @@ type Schedule struct {
 
 	// Prefetch says that operands are asked for ahead: they are larger than what a worker may
 	// hope to find in the last-level cache, or in the second. Far rows share few sets of that, and
-	// push out packed queries and outputs unless these leave most of it free.
+	// push out packed queries and outputs unless these leave most of it free; on a CPU for
+	// [Tuning.Apart] that takes less than to wait for them.
 	Prefetch bool
 
 	// Why those: a clause each. OrderWhy says in which order decoding reads rows,
@@ -130,7 +131,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	}
 	bytes := float64(perRow) * (float64(p.Heads)*float64(p.TokensQ) + float64(p.KVHeads)*float64(p.TokensKV))
 	far := p.K.step() >= farValues || p.V.step() >= farValues
-	s.Prefetch = bytes > float64(e.caches.L3/4) || bytes > float64(e.caches.L2) && (!far || s.Rows()*perRow <= e.caches.L2/4)
+	s.Prefetch = bytes > float64(e.caches.L3/4) || bytes > float64(e.caches.L2) && (!far || e.tuning.Apart || s.Rows()*perRow <= e.caches.L2/4)
 	s.section = clamp(e.caches.L3/2/max(1, p.SeqKV*perRow), 1, s.Heads)
 	if p.Mask.Right == Unbounded {
 		s.section = 1
