@@ -22,7 +22,7 @@ var avx512amxSet = kernel.Set{
 	Base:      "avx512",
 	Needs:     kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16 | kernel.AMXINT8,
 	OnlyNamed: true,
-	Vec:       16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 32768, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Vec:       16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 32768, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -79,7 +79,7 @@ var avx512bf16Set = kernel.Set{
 	Name:  "avx512bf16",
 	Base:  "avx512",
 	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16,
-	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -136,7 +136,7 @@ var avx512vnniSet = kernel.Set{
 	Name:  "avx512vnni",
 	Base:  "avx512",
 	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
-	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, PeakBFloat16FLOPs: 768, AnyValues: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, PeakBFloat16FLOPs: 768, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -192,7 +192,7 @@ var avx512vnniSet = kernel.Set{
 var avx512Set = kernel.Set{
 	Name:  "avx512",
 	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 768, Int8Halves: true, AnyValues: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 768, Int8Halves: true, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,

@@ -126,6 +126,7 @@ func Checked(s *Set) *Set {
 		checkKeys(a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
 		assert(a.Elem.Direct(), "kernel: DecodeScores: an Elem that is not Direct")
+		s.checkBrain("DecodeScores", a.Brain, a.Elem)
 		s.checkDecodeRows(a.Rows)
 		assert(a.Dim >= s.Vec, "kernel: DecodeScores: Dim < Vec")
 		assert(a.QStride >= a.Rows && a.Stride >= a.Rows, "kernel: DecodeScores: a stride < Rows")
@@ -166,6 +167,7 @@ func Checked(s *Set) *Set {
 		checkMaskFrom(a.MaskFrom, a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
 		assert(a.Elem.Direct() || s.AnyValues, "kernel: DecodeAccumulate: an Elem that is not Direct")
+		s.checkBrain("DecodeAccumulate", a.Brain, a.Elem)
 		s.checkDecodeRows(a.Rows)
 		assert(a.Dim%s.Vec == 0, "kernel: DecodeAccumulate: Dim is not a multiple of Vec")
 		checkMode(a.Mode, a.Alpha)
@@ -483,6 +485,10 @@ func checkKeys(keys int) {
 
 func (s *Set) checkDecodeRows(rows int) {
 	assert(1 <= rows && rows <= s.DecodeRows, "kernel: Rows outside 1..DecodeRows")
+}
+
+func (s *Set) checkBrain(name string, brain bool, e Elem) {
+	assert(!brain || s.BrainRows && e == BFloat16, "kernel: "+name+": Brain of another Elem, or of a set without BrainRows")
 }
 
 func checkElem(e Elem, dim int, scale *float32) {

@@ -16,7 +16,7 @@ const Upcoming = KeyBlock
 //		for r := range Rows {
 //			acc := float32(0)
 //			for d := range Dim {
-//				key := Elem.Value(K + Off[k], d, Elem.Unit(), Scale[k])
+//				key := Elem.Value(K + Off[k], d, Elem.Unit(), Scale[k]), and what [Brain] returns of that, if Brain
 //				acc = fma(key, Q[d*QStride+r], acc)
 //			}
 //			S[k*Stride+r] = acc
@@ -35,6 +35,7 @@ type DecodeScoresArgs struct {
 	S       *float32           // [Keys][Stride], of which Rows are written
 	Stride  int                // at least Rows
 	Near    bool               // rows asked for are wanted in the first-level cache, not in the second
+	Brain   bool               // numbers are those of class BFloat16; only of Elem BFloat16, and of a set with BrainRows
 }
 
 // DecodeScoresInt8Args are the operands of Set.DecodeScoresInt8, which multiplies keys by few queries in class
@@ -95,7 +96,8 @@ type DecodeScoresInt8Args struct {
 //				if k >= MaskFrom && signbit(p) {
 //					continue
 //				}
-//				acc = fma(Elem.Value(V + Off[k], d, Elem.Unit(), Scale[k]), p, acc)
+//				value := Elem.Value(V + Off[k], d, Elem.Unit(), Scale[k]), and what [Brain] returns of that, if Brain
+//				acc = fma(value, p, acc)
 //			}
 //			if To != nil {
 //				To[r*OStride+d] = acc
@@ -132,6 +134,7 @@ type DecodeAccumulateArgs struct {
 	Alpha   *float32 // [Rows], as Softmax left it
 	Mode    UpdateMode
 	Near    bool // as in DecodeScoresArgs
+	Brain   bool // as in DecodeScoresArgs
 }
 
 // ConvertArgs are the operands of Set.Convert, which makes float32 of rows.

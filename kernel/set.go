@@ -64,6 +64,8 @@ type Set struct {
 
 	// AnyValues says that DecodeAccumulate reads rows of every Elem, not only of those that are [Elem.Direct].
 	AnyValues bool
+	// BrainRows says that DecodeScores and DecodeAccumulate take Brain.
+	BrainRows bool
 	// WholePanels says that one row by packed weights of class Int8 goes by MultiplyRowInt8. It is not for sets whose
 	// MultiplyRowInt8 is Go code beside a MultiplyInt8 that is not.
 	WholePanels bool

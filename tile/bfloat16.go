@@ -11,7 +11,8 @@ import (
 // Prefill of class BFloat16, and of class Int8 with values in bfloat16. Where the set has an instruction for pairs, and that
 // is the faster way, scores of class BFloat16 are products of pairs of dims, and outputs those of pairs of keys: queries, keys,
 // weights and values become pairs as they are rounded, in the place of the numbers. Otherwise numbers are rounded, which
-// the kernels of class Float32 multiply: the bits are the same. Decoding multiplies numbers on every set.
+// the kernels of class Float32 multiply: the bits are the same. Decoding multiplies numbers on every set. Where
+// rows are of bfloat16 and the set has BrainRows, kernels read them as they are. Otherwise they read a rounded copy.
 
 // rounds reports whether queries and keys are rounded to bfloat16 before they are multiplied.
 func (p *Problem) rounds() bool { return p.Precision == kernel.PrecisionBFloat16 }

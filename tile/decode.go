@@ -219,7 +219,7 @@ func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 // decodeScores computes the scores of the keys of a span of the block.
 func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) {
 	a, rows := &w.decoder.scoresArgs, &w.kv.k
-	a.Dim, a.Near = at.problem.DimQK, rows.order.near
+	a.Dim, a.Near, a.Brain = at.problem.DimQK, rows.order.near, rows.brain
 	rows.find(at, laneGroups[0].head)
 	for from := keys.from; from < keys.to; from += rows.order.step {
 		to := min(from+rows.order.step, keys.to)
@@ -255,7 +255,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 		return
 	}
 	a, rows, dim := &w.decoder.accumulateArgs, &w.kv.v, at.problem.DimV
-	a.Dim, a.OStride, a.Near = dim, dim, rows.order.near
+	a.Dim, a.OStride, a.Near, a.Brain = dim, dim, rows.order.near, rows.brain
 	rows.find(at, laneGroups[0].head)
 	for from := keys.from; from < keys.to; from += rows.order.step {
 		to := min(from+rows.order.step, keys.to)
@@ -293,7 +293,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 const rowsAtOnce = 16
 
 // direct reports whether decoding reads the rows as they are.
-func (r *keyRows) direct() bool { return (r.anyElem || r.kv.Elem.Direct()) && !r.rounds }
+func (r *keyRows) direct() bool { return (r.anyElem || r.kv.Elem.Direct()) && (!r.rounds || r.brain) }
 
 // atOnce returns how many of n rows to decode at a time.
 func (r *keyRows) atOnce(n int) int {
@@ -393,14 +393,14 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	switch {
 	case p.integers():
 		k.near, k.rows = e.tuning.Near, p.rowsAhead()
-	case !p.rounds() && e.streamsKeys(p):
+	case (!p.rounds() || e.brains(&p.K)) && e.streamsKeys(p):
 		k = p.K.inStream(p.DimQK)
 	}
 	switch {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
 		v.near, v.rows = e.tuning.Near, p.rowsAhead()
-	case !p.roundsValues() && e.streamsValues(&p.V):
+	case (!p.roundsValues() || e.brains(&p.V)) && e.streamsValues(&p.V):
 		v = p.V.inStream(p.DimV)
 		if e.wide() {
 			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones

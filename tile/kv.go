@@ -30,7 +30,12 @@ func (t *KV) step() int { return max(t.Stride[2], -t.Stride[2]) }
 func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 
 // direct reports whether decoding reads keys and values as they are.
-func (p *Problem) direct() bool { return p.K.Elem.Direct() && p.V.Elem.Direct() && !p.roundsValues() }
+func (e *Engine) direct(p *Problem) bool {
+	return p.K.Elem.Direct() && p.V.Elem.Direct() && (!p.rounds() || e.brains(&p.K)) && (!p.roundsValues() || e.brains(&p.V))
+}
+
+// brains reports whether decoding reads rows as they are in class BFloat16: kernels leave out what is below the least number.
+func (e *Engine) brains(t *KV) bool { return e.set.BrainRows && t.Elem == kernel.BFloat16 }
 
 // place returns where a key of a sequence is in K and V: the index on their batch axis and
 // the token there, and how many keys from it on follow each other, up to two blocks.
@@ -66,6 +71,7 @@ type keyRows struct {
 	scale  *float32 // of each row, for Int8
 
 	rounds  bool // to bfloat16
+	brain   bool // decoding reads them as they are all the same
 	anyElem bool // decoding reads them as they are, whatever their type
 	form    form
 	pairs   pairing  // of the copy

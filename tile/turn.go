@@ -8,7 +8,7 @@ import "github.com/qkv-go/qkv/kernel"
 
 // asksInTurn reports whether the heads of a problem ask together for the next turn.
 func (e *Engine) asksInTurn(p *Problem) bool {
-	return e.tuning.Near && p.direct() && !p.integers() && !p.integerValues() && p.Tables == nil && p.K.adjacent(p.DimQK) && p.V.adjacent(p.DimV)
+	return e.tuning.Near && e.direct(p) && !p.integers() && !p.integerValues() && p.Tables == nil && p.K.adjacent(p.DimQK) && p.V.adjacent(p.DimV)
 }
 
 // adjacent reports whether the rows of the heads of a token lie side by side.

@@ -64,7 +64,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	if s.Decode > 0 {
 		n += s.decodeLaneGroups * (kernel.MaxDecodeRows*(2*p.DimV+kernel.KeyBlock+1) + 4*cacheLine)
-		if !p.direct() {
+		if !e.direct(p) {
 			n += rowsAtOnce*(max(p.DimQK, p.DimV)+rowPad) + cacheLine
 		}
 		if p.integers() {
@@ -107,6 +107,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
 	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.roundsValues()
+	w.kv.k.brain, w.kv.v.brain = p.rounds() && e.brains(&p.K), p.roundsValues() && e.brains(&p.V)
 	w.kv.k.forgetOffsets()
 	w.kv.v.forgetOffsets()
 	w.kv.v.twin = &w.kv.k
@@ -133,7 +134,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 				b.scores, b.alpha = take(kernel.MaxDecodeRows*kernel.KeyBlock), take(kernel.MaxDecodeRows)
 			}
 		}
-		if !p.direct() {
+		if !e.direct(p) {
 			w.decoder.rows = take(rowsAtOnce * (max(p.DimQK, p.DimV) + rowPad))
 		}
 		if p.integers() {

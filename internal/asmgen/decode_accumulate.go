@@ -43,8 +43,11 @@ type valueAdder struct {
 	upcoming, due, every Int
 
 	elem    kernel.Elem
+	brain   bool // numbers are those of class BFloat16
 	quarter quarter
 	codes   fourBits
+
+	least, line Vec // in class BFloat16: the least magnitudes, twice, and numbers as they are stored
 }
 
 // decodeRowsAtOnce is the most rows of DecodeAccumulate at a time: more read the values
@@ -117,14 +120,27 @@ func decodeAccumulate(arch *Arch) *Func {
 	f.load("P", a.first)
 	f.load("Rows", a.rows)
 	f.loadBytes("Stride", a.stride)
+	brains := f.brainRows()
 	f.byElemAs(f.valueElems(), "", a.n, func(e kernel.Elem) {
+		if e == kernel.BFloat16 && brains {
+			f.LoadByte(f, f.arg("Brain"), a.n)
+			f.Branch(f, a.n, "NE", "$0", "Brain")
+		}
 		a.elem = e
 		a.emit()
 	})
+	if brains {
+		f.Label("Brain")
+		a.elem, a.brain = kernel.BFloat16, true
+		a.emit()
+	}
 	return f
 }
 
 func (a *valueAdder) name(format string, args ...any) string {
+	if a.brain {
+		return "Brain" + fmt.Sprintf(format, args...)
+	}
 	return a.elem.String() + fmt.Sprintf(format, args...)
 }
 
@@ -263,6 +279,9 @@ func (a *valueAdder) tile(rows, vecs int) {
 	values := m.take(2, "values")
 	factor := m.one("scale")
 	a.constants(m, factor)
+	if a.brain {
+		a.least, a.line = m.bits(leastBrain*2*0x10001, "least magnitudes, twice"), m.one("values as they are stored")
+	}
 	if a.elem != kernel.Float32 || rows*vecs < 16 {
 		a.notes = notes // that of the largest is enough
 	}
@@ -415,6 +434,13 @@ func (a *valueAdder) permute(name string, acc [][]Vec, index []Vec, spare *Vec, 
 // evenOdd loads the even dims of a line of a key's values, or the odd ones.
 func (a *valueAdder) evenOdd(j int, v, odd Vec) {
 	addr := a.AddressOf(a.Func, a.v, a.tmp, j/2*cacheLine)
+	if a.brain {
+		if j%2 == 0 {
+			a.Op(a.Load, addr, a.line)
+			keepLarge(a.Func, false, a.least, a.line, v, a.line)
+		}
+		addr = string(a.line)
+	}
 	if j%2 == 0 {
 		a.Op(a.ShlV, 16, addr, v)
 	} else {
@@ -476,6 +502,9 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 			a.Float8(a.Func, a.elem, v, &a.quarter)
 		} else {
 			a.LoadElem(a.Func, a.elem, addr, v)
+			if a.brain { // the lower halves are 0
+				keepLarge(a.Func, false, a.least, v, a.line, v)
+			}
 		}
 		if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 || a.elem == kernel.E4M3 {
 			a.Op(a.MulV, factor, v, v)

@@ -2,6 +2,7 @@ package asmgen
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 
@@ -60,6 +61,8 @@ type squareKind struct {
 	run  int // dims that lie 64 bytes apart
 	runs []int
 	pair bool // two dims share a word of 32 bits
+
+	brain bool // numbers are those of class BFloat16
 }
 
 // squareKinds are those of each element type.
@@ -71,6 +74,12 @@ var squareKinds = [...]squareKind{
 	{elem: kernel.Q8_0, dims: 64, run: 16, runs: []int{0, 16, 32, 48}},
 }
 
+// brainKind is that of BFloat16 in class BFloat16.
+var brainKind = squareKind{elem: kernel.BFloat16, dims: 32, run: 32, runs: []int{0}, pair: true, brain: true}
+
+// brainRows reports whether DecodeScores and DecodeAccumulate take Brain.
+func (arch *Arch) brainRows() bool { return arch.DecodePipeline }
+
 // at returns where a dim is in the transposed square.
 func (k *squareKind) at(dim int) int {
 	if k.pair {
@@ -80,7 +89,11 @@ func (k *squareKind) at(dim int) int {
 }
 
 func (k *squareKind) label(format string, args ...any) string {
-	return k.elem.String() + fmt.Sprintf(format, args...)
+	name := k.elem.String()
+	if k.brain {
+		name = "Brain"
+	}
+	return name + fmt.Sprintf(format, args...)
 }
 
 // Local memory in bytes: the square, the accumulators, scales of its keys, binary16 scales
@@ -141,9 +154,16 @@ func decodePipeline(arch *Arch) *Func {
 	p.asks.open(p.tmp)
 	p.few()
 	f.byElemAs(directElems(), "", p.n, func(e kernel.Elem) {
+		if e == kernel.BFloat16 {
+			f.LoadByte(f, f.arg("Brain"), p.n)
+			f.Branch(f, p.n, "NE", "$0", "Brain")
+		}
 		p.kind = &squareKinds[e]
 		p.emit()
 	})
+	f.Label("Brain")
+	p.kind = &brainKind
+	p.emit()
 	return f
 }
 
@@ -248,6 +268,9 @@ func (p *keyPipeline) constants() {
 	case kernel.BFloat16:
 		p.Op("VPTERNLOGD", 0xff, p.factor[0], p.factor[0], p.factor[0])
 		p.Op(p.ShlV, 16, p.factor[0], p.factor[0])
+	}
+	if p.kind.brain {
+		p.Broadcast(p.Func, p.constant(math.Float32frombits(leastBrain*2*0x10001)), p.index[0])
 	}
 }
 
@@ -402,6 +425,11 @@ func (p *keyPipeline) transpose() {
 			}
 		}
 		p.rows = out
+	}
+	if k.brain {
+		for _, v := range p.rows {
+			p.together(func() { keepLarge(p.Func, false, p.index[0], v, p.spare, v) })
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func (arch *Arch) Set() kernel.Set {
 		PeakFLOPs:   2 * arch.Lanes * peakFMAs,
 		PeakInt8Ops: arch.peakInt8Ops(),
 		Paired:      hasDotPairs(arch), PeakBFloat16FLOPs: arch.peakBFloat16FLOPs(),
-		Int8Halves: arch.int8Halves(), AnyValues: arch.Lookup != nil, WholePanels: hasDot4(arch), SpreadsLanes: arch.spreadsLanes(), SpreadsBlocks: arch.spreadsBlocks(), StripLanes: arch.stripVectors() * arch.Lanes,
+		Int8Halves: arch.int8Halves(), AnyValues: arch.Lookup != nil, BrainRows: arch.brainRows(), WholePanels: hasDot4(arch), SpreadsLanes: arch.spreadsLanes(), SpreadsBlocks: arch.spreadsBlocks(), StripLanes: arch.stripVectors() * arch.Lanes,
 	}
 }
 
@@ -119,7 +119,7 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 		{"Vec", set.Vec}, {"Lanes", set.Lanes}, {"Rows", set.Rows}, {"DecodeRows", set.DecodeRows},
 		{"Turn", set.Turn}, {"TurnFar", set.TurnFar}, {"FewRows", set.FewRows}, {"Fuses", set.Fuses}, {"PeakFLOPs", set.PeakFLOPs},
 		{"PeakInt8Ops", set.PeakInt8Ops}, {"Paired", set.Paired}, {"PeakBFloat16FLOPs", set.PeakBFloat16FLOPs},
-		{"Int8Halves", set.Int8Halves}, {"AnyValues", set.AnyValues}, {"WholePanels", set.WholePanels}, {"SpreadsLanes", set.SpreadsLanes}, {"SpreadsBlocks", set.SpreadsBlocks}, {"StripLanes", set.StripLanes},
+		{"Int8Halves", set.Int8Halves}, {"AnyValues", set.AnyValues}, {"BrainRows", set.BrainRows}, {"WholePanels", set.WholePanels}, {"SpreadsLanes", set.SpreadsLanes}, {"SpreadsBlocks", set.SpreadsBlocks}, {"StripLanes", set.StripLanes},
 	} {
 		if !reflect.ValueOf(n.value).IsZero() {
 			fmt.Fprintf(out, "%s: %v, ", n.field, n.value)

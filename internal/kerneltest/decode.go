@@ -12,6 +12,7 @@ import (
 type decodeShape struct {
 	elem            kernel.Elem
 	keys, dim, rows int
+	brain           bool
 }
 
 // decodeShapes are those of the types that DecodeScores and DecodeAccumulate read.
@@ -23,24 +24,29 @@ func (s *suite) decodeShapesOf(some func(kernel.Elem) bool) []decodeShape {
 	keyCounts := []int{1, 2, 3, 5, 8, 15, 16, 17, 33}
 	rowCount := func() int { return 1 + s.IntN(s.set.DecodeRows) }
 	var list []decodeShape
-	for _, e := range kernel.Elems() {
+	elems := kernel.Elems()
+	if s.set.BrainRows {
+		elems = append(elems, kernel.BFloat16)
+	}
+	for i, e := range elems {
 		if !some(e) {
 			continue
 		}
+		brain := i == len(kernel.Elems())
 		dims := elemDims(e)
 		dim := func() int { return dims[s.IntN(len(dims))] }
 		keys := func() int { return keyCounts[s.IntN(len(keyCounts))] }
 		for rows := 1; rows <= s.set.DecodeRows; rows++ {
-			list = append(list, decodeShape{e, keys(), dim(), rows}, decodeShape{e, keys(), dim(), rows})
+			list = append(list, decodeShape{e, keys(), dim(), rows, brain}, decodeShape{e, keys(), dim(), rows, brain})
 		}
 		for _, dim := range dims {
-			list = append(list, decodeShape{e, keys(), dim, rowCount()})
+			list = append(list, decodeShape{e, keys(), dim, rowCount(), brain})
 		}
 		for rows := 4; rows <= s.set.DecodeRows; rows += 4 { // some sets take these by many keys
-			list = append(list, decodeShape{e, 16 + s.IntN(kernel.KeyBlock-15), 32 * (1 + s.IntN(4)), rows})
+			list = append(list, decodeShape{e, 16 + s.IntN(kernel.KeyBlock-15), 32 * (1 + s.IntN(4)), rows, brain})
 		}
 		for _, keys := range append(keyCounts, 4, 6, 7, 9, 64, 100, kernel.KeyBlock-1, kernel.KeyBlock) {
-			list = append(list, decodeShape{e, keys, dim(), rowCount()})
+			list = append(list, decodeShape{e, keys, dim(), rowCount(), brain})
 		}
 	}
 	return slices.DeleteFunc(list, func(decodeShape) bool { return s.skip() })
@@ -51,17 +57,25 @@ func (s *suite) decodeLayout(sh decodeShape) layout {
 	return elemLayouts(sh.elem, sh.dim/sh.elem.UnitValues())[s.IntN(5)]
 }
 
+// decodeKind chooses a kind of numbers of rows: of class BFloat16, also ones about the least, and -0.
+func (s *suite) decodeKind(sh decodeShape) gen {
+	if sh.brain && s.IntN(2) == 0 {
+		return uniform(-0x1p-55, 0x1p-55).with(constant(negZero), 4)
+	}
+	return choose(s.Rand, numbers)
+}
+
 func (s *suite) decodeScores(int) {
 	for _, sh := range s.decodeShapes() {
 		s.begin()
 		sh.dim = max(sh.dim, s.set.Vec)
 		l := s.decodeLayout(sh)
 		qStride, stride := s.stride(sh.rows), s.stride(sh.rows)
-		gk, gq := choose(s.Rand, numbers), choose(s.Rand, numbers)
+		gk, gq := s.decodeKind(sh), choose(s.Rand, numbers)
 		k, off, scale := s.elems("K", sh.elem, sh.keys, sh.dim, l, gk)
 		a := kernel.DecodeScoresArgs{
-			Near: s.IntN(2) == 0,
-			K:    k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
+			Near: s.IntN(2) == 0, Brain: sh.brain,
+			K: k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
 			Q: s.matrix("Q", sh.dim, sh.rows, qStride, gq), QStride: qStride, Rows: sh.rows,
 			S: s.matrix("S", sh.keys, sh.rows, stride, unwritten), Stride: stride,
 		}
@@ -82,7 +96,7 @@ func (s *suite) decodeAccumulate(int) {
 			l := s.decodeLayout(sh)
 			from := []int{0, s.IntN(sh.keys + 1), sh.keys}[s.IntN(3)]
 			stride, oStride := s.stride(sh.rows), s.stride(sh.dim)
-			gv, gp, gOld := choose(s.Rand, numbers), choose(s.Rand, weightKinds), unwritten
+			gv, gp, gOld := s.decodeKind(sh), choose(s.Rand, weightKinds), unwritten
 			if mode != kernel.First {
 				gOld = choose(s.Rand, numbers)
 			}
@@ -91,8 +105,8 @@ func (s *suite) decodeAccumulate(int) {
 			}
 			v, off, scale := s.elems("V", sh.elem, sh.keys, sh.dim, l, gv)
 			a := kernel.DecodeAccumulateArgs{
-				Near: s.IntN(2) == 0,
-				V:    v, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, MaskFrom: from, Dim: sh.dim,
+				Near: s.IntN(2) == 0, Brain: sh.brain,
+				V: v, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, MaskFrom: from, Dim: sh.dim,
 				P: s.matrix("P", sh.keys, sh.rows, stride, gp), Stride: stride, Rows: sh.rows,
 				O: s.matrix("O", sh.rows, sh.dim, oStride, gOld), OStride: oStride, Mode: mode,
 			}

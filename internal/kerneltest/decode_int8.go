@@ -49,7 +49,7 @@ func (s *suite) decodeScoresInt8(int) {
 			continue
 		}
 		for _, keys := range []int{15, 16, 17, 24, 31, kernel.KeyBlock} { // whole vectors of dims by four rows
-			shapes = append(shapes, decodeShape{e, keys, 64 * (1 + s.IntN(5)), 4})
+			shapes = append(shapes, decodeShape{e, keys, 64 * (1 + s.IntN(5)), 4, false})
 		}
 	}
 	for _, sh := range shapes {

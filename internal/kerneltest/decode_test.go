@@ -249,6 +249,12 @@ var decodeFaults = []fault{
 			decodeAccumulate(&b)
 		}
 	}},
+	{"multiplies values below the least", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
+		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) { b := *a; b.Brain = false; decodeAccumulate(&b) }
+	}},
+	{"multiplies keys below the least", "DecodeScores", "want", func(s *kernel.Funcs) {
+		s.DecodeScores = func(a *kernel.DecodeScoresArgs) { b := *a; b.Brain = false; decodeScores(&b) }
+	}},
 	{"leaves out values before MaskFrom", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) { b := *a; b.MaskFrom = 0; decodeAccumulate(&b) }
 	}},

@@ -250,6 +250,9 @@ func decodeScores(a *kernel.DecodeScoresArgs) {
 			acc := float32(0)
 			for d := range a.Dim {
 				key := a.Elem.Value(unsafe.Add(a.K, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
+				if a.Brain {
+					key = brain(key)
+				}
 				acc = fp.ExactFMA(key, *ptr.At(a.Q, d*a.QStride+r), acc)
 			}
 			*ptr.At(a.S, k*a.Stride+r) = acc
@@ -270,6 +273,9 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 					continue
 				}
 				value := a.Elem.Value(unsafe.Add(a.V, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
+				if a.Brain {
+					value = brain(value)
+				}
 				acc = fp.ExactFMA(value, p, acc)
 			}
 			if a.To != nil {

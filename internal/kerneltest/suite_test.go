@@ -15,7 +15,7 @@ import (
 )
 
 // reference describes the transcription of the contract.
-var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1, PeakInt8Ops: 1, PeakBFloat16FLOPs: 1, SpreadsLanes: true, SpreadsBlocks: true}
+var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1, PeakInt8Ops: 1, PeakBFloat16FLOPs: 1, SpreadsLanes: true, SpreadsBlocks: true, BrainRows: true}
 
 // TestOperations: the suite has all functions of a set. Those that measure peaks have no operands.
 func TestOperations(t *testing.T) {
