@@ -99,6 +99,42 @@ func TestAttentionPairs(t *testing.T) {
 	}
 }
 
+// TestBFloat16DecodedInPlace: decoding of class BFloat16 has the same bits of keys and values in bfloat16, which kernels of
+// some sets read where they are, as of the float32 numbers that these are rounded from: of numbers of any kind.
+func TestBFloat16DecodedInPlace(t *testing.T) {
+	t.Parallel()
+	e := newAttention(t, qkv.Config{Workers: 2})
+	n := 120
+	if brief() {
+		n = 40
+	}
+	for seed := range uint64(n) {
+		r := rand.New(rand.NewPCG(seed, 92))
+		which := feature(r.Uint32()) & (1<<features - 1) & feature(r.Uint32())
+		most := drawn(r, sizes{seqQ: 1, seqKV: 600}, sizes{seqQ: 3, seqKV: 300}, sizes{seqQ: 2, seqKV: 1300})
+		most.dims, most.dimStep = 17, 16
+		p := fuzzFeaturesOf(which, r.Uint64(), seed, most)
+		p.precision = qkv.PrecisionBFloat16
+		for _, x := range []*tensor{p.q, p.k, p.v} {
+			strange(r, x, 1+r.IntN(40), false)
+		}
+		if seed%2 == 1 { // about the least number, which then decides
+			p.q.each(func(i int) { p.q.data[i] *= 0x1p57 })
+			for _, x := range []*tensor{p.k, p.v} {
+				x.each(func(i int) { x.data[i] = (2*r.Float32() - 1) * 0x1p-55 })
+			}
+		}
+		t.Run(fmt.Sprintf("seed=%d,with=%v", seed, which), func(t *testing.T) {
+			p.keys, p.values = qkv.TypeFloat32, qkv.TypeFloat32
+			out, lse := p.run(t, e)
+			p.keys, p.values = qkv.TypeBFloat16, qkv.TypeBFloat16
+			gotOut, gotLSE := p.run(t, e)
+			sameBits(t, "out", gotOut, out)
+			sameBits(t, "lse", gotLSE, lse)
+		})
+	}
+}
+
 // TestAttentionPairsDims: likewise at head dims and numbers of keys around pairs, vectors and blocks, with masks that
 // begin and end within pairs.
 func TestAttentionPairsDims(t *testing.T) {
