@@ -93520,6 +93520,7 @@ scaledMinsDim:
 	FMOVS (R6), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS (R5), F1
@@ -93535,6 +93536,7 @@ scaledMinsDim:
 	FMOVS 4(R6), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS 4(R5), F1
@@ -93550,6 +93552,7 @@ scaledMinsDim:
 	FMOVS 8(R6), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS 8(R5), F1
@@ -93565,6 +93568,7 @@ scaledMinsDim:
 	FMOVS 12(R6), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS 12(R5), F1
@@ -93593,6 +93597,7 @@ scaledMinsDimOne:
 	FMOVS (R6), F1
 	VDUP V1.S[0], V1.S4
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVS (R5), F1
@@ -93705,6 +93710,7 @@ scaledByLaneMinsDim:
 	FMOVQ (R6), F1
 	ADD R7, R6
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
@@ -93720,6 +93726,7 @@ scaledByLaneMinsDim:
 	FMOVQ (R6), F1
 	ADD R7, R6
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
@@ -93735,6 +93742,7 @@ scaledByLaneMinsDim:
 	FMOVQ (R6), F1
 	ADD R7, R6
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
@@ -93750,6 +93758,7 @@ scaledByLaneMinsDim:
 	FMOVQ (R6), F1
 	ADD R7, R6
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1
@@ -93776,6 +93785,7 @@ scaledByLaneMinsDimOne:
 	FMOVQ (R6), F1
 	ADD R7, R6
 	WORD $0x4e6e1c21 // bic v1.16b, v1.16b, v14.16b
+	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4e6e1c00 // bic v0.16b, v0.16b, v14.16b
 	VFMLA V1.S4, V0.S4, V16.S4
 	FMOVQ (R5), F1

@@ -290,9 +290,10 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		if factors != noFactors {
 			p.Op(signs, 31, p.x, p.sign)
 		}
-		if mins { // where the sign bit is set, 0*0 is added: least is not -0
+		if mins { // where the sign bit is set, -0*0 is added, which changes no least: one that has underflowed is -0
 			load(i, p.min)
 			p.ClearBits(p.Func, p.sign, p.t)
+			p.Op(p.AndV, p.abs, p.sign, p.sign)
 			p.ClearBits(p.Func, p.sign, p.x)
 			p.Op(p.FMAV, p.t, p.x, p.least)
 		}

@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
@@ -22,6 +23,18 @@ var int8ValuesFaults = []fault{
 			b := *a
 			b.Q, b.Stride, b.Factors = &scaled[0], a.Lanes, nil
 			packInt8(&b)
+		}
+	}},
+	{"adds +0 to a sum of Mins for what the mask took away", "PackInt8", "want", func(s *kernel.Funcs) {
+		s.PackInt8 = func(a *kernel.PackInt8Args) {
+			if packInt8(a); a.Mins == nil || a.RowOf != nil {
+				return
+			}
+			for i := range a.Dim * a.Lanes {
+				if math.Signbit(float64(*ptr.At(a.Q, i/a.Lanes*a.Stride+i%a.Lanes))) {
+					*ptr.At(a.Sums, i/a.Lanes/kernel.Int8Block*a.Lanes+i%a.Lanes) += 0
+				}
+			}
 		}
 	}},
 	{"ignores Factors", "PackInt8", "want", func(s *kernel.Funcs) {
