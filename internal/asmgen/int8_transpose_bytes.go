@@ -1,6 +1,7 @@
 package asmgen
 
 import (
+	"fmt"
 	"math"
 	"reflect"
 
@@ -63,8 +64,8 @@ func transposeBytes(arch *Arch) *Func {
 	f.Op("VMOVI.B16", 15, t.mask)
 	f.Op("VMOVI.B16", 8, t.eights)
 	f.Zero(f, t.blank)
-	bits := math.Float32bits(1)
-	f.Op(f.Mov, int(bits)<<32|int(bits), t.ones)
+	one := uint64(math.Float32bits(1))
+	f.Op(f.Mov, fmt.Sprintf("$%d", one|one<<32), t.ones)
 	f.byElemThen(integerElems(), t.n, "begun", t.begin)
 
 	f.Label("block")

@@ -37,7 +37,7 @@ func (s *suite) ahead(lanes, keys int) {
 			{Rows: 5, Lines: 1, Left: 1, Gap: -576, Every: 4},
 			{Rows: 1000, Lines: 3, Left: 2, Gap: -192, Every: 2},
 			{Rows: 1000, Lines: 3, Left: 3, Every: 100},
-			{Rows: len(gaps), Lines: 2, Left: 1, Gap: 1 << 40, Gaps: uintptr(unsafe.Pointer(&gaps[0])), Every: 2},
+			{Rows: len(gaps), Lines: 2, Left: 1, Gap: 1 << 30, Gaps: uintptr(unsafe.Pointer(&gaps[0])), Every: 2},
 		} {
 			hint.Base = base
 			s.begin()
