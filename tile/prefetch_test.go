@@ -18,7 +18,6 @@ func TestPrefetch(t *testing.T) {
 func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
 	const batch, seq, dim, page = 1, 704, 40, 4
 	asked := map[uintptr]bool{}
-	var held int // Gaps are reached from here: they lie in memory that a worker holds
 	take := func(a *kernel.Ahead, tiles, steps int) {
 		for ; tiles > 0; tiles-- {
 			for left := steps; a.Rows > 0 && left > a.Every; left -= a.Every {
@@ -28,8 +27,8 @@ func testPrefetch(t *testing.T, heads, kvHeads, l2 int, tuning Tuning) {
 					a.Left = a.Lines
 					gap := a.Gap
 					if a.Gaps != 0 {
-						gap = *(*int)(unsafe.Add(unsafe.Pointer(&held), a.Gaps-uintptr(unsafe.Pointer(&held))))
-						a.Gaps += 8
+						gap = **(**int)(unsafe.Pointer(&a.Gaps)) // in memory that a worker holds
+						a.Gaps += unsafe.Sizeof(gap)
 					}
 					a.Base += uintptr(gap)
 					a.Rows--
