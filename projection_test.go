@@ -170,6 +170,46 @@ func TestProjectionCache(t *testing.T) {
 	}
 }
 
+// TestProjectionBackwards: heads in the opposite order in memory, whose last is where an array begins and whose first is where
+// it ends, have the bits of heads in their order, by weights packed in their type.
+func TestProjectionBackwards(t *testing.T) {
+	e := newAttention(t, qkv.Config{Workers: 1})
+	const heads, in = 4, 96
+	for _, dim := range []int{32, 64, 80, 128} {
+		data := make([]byte, 2*heads*dim*in)
+		for i := range data {
+			data[i] = byte(i*i>>7) & 0x3f // no infinity and no NaN
+		}
+		w := qkv.WeightMatrix(qkv.WeightFloat16, data, heads*dim, in).T()
+		packed, err := e.PackHeads(w, heads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{Packed: packed}, K: qkv.Linear{W: w}, V: qkv.Linear{W: w}, Heads: heads, KVHeads: heads})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := make([]float32, in)
+		for i := range x {
+			x[i] = float32(i%7) - 3
+		}
+		run := func(q []float32, first, headStride int) {
+			room := func() qkv.View { return qkv.BSHD(make([]float32, heads*dim), 1, 1, heads, dim) }
+			c := qkv.ProjectionCall{X: qkv.RowMajor(x, 1, in), K: room(), V: room()}
+			c.Q = qkv.Strided(q, first, [4]int{1, heads, 1, dim}, [4]int{0, headStride, 0, 1})
+			if err := p.Run(&c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		forwards, backwards := make([]float32, heads*dim), make([]float32, heads*dim)
+		run(forwards, 0, dim)
+		run(backwards, (heads-1)*dim, -dim)
+		for h := range heads {
+			sameBits(t, fmt.Sprintf("dim %d, head %d", dim, h), backwards[(heads-1-h)*dim:][:dim], forwards[h*dim:][:dim])
+		}
+	}
+}
+
 func TestProjectionErrors(t *testing.T) {
 	next := normal(10)
 	p := projection{2, 4, 6, 4, 2, 8, 8}

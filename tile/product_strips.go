@@ -71,7 +71,7 @@ func (j *productJob) stripPanels(ws *productWorkspace, l *layout, at *panel, wei
 			break
 		}
 		next := at.Part.panel(l, i)
-		if next.out = at.out; next.cols < next.lanes || next.first() != unsafe.Add(at.first(), 4**lanes) {
+		if next.out = at.out; next.cols < next.lanes || uintptr(next.first()) != uintptr(at.first())+uintptr(4**lanes) {
 			break
 		}
 		*lanes += next.lanes
