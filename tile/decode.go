@@ -228,15 +228,15 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 			a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				rows.toHead(at, head)
+				if rows.order.turns {
+					rows.askInTurn(from, to, head, laneGroups, w.kv.v.kv, false)
+				}
 				if at.problem.integers() {
 					off := rows.offsetsNext(from, w.nextOfKeys(at, laneGroups, i, head))
 					w.int8.decode(at, rows, off, g, row, lane(w.decoder.block[i].scores, from, g.lanes, row), from, to)
 					continue
 				}
 				a.Q = ptr.At(g.q, row)
-				if rows.order.turns {
-					rows.askInTurn(from, to, head, laneGroups, w.kv.v.kv, rows.token)
-				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, a.Dim)
@@ -267,7 +267,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 				a.Alpha, a.O = ptr.At(b.alpha, row), lane(g.chunk, row, dim, 0)
 				sums := lane(b.sums, row, dim, 0)
 				if rows.order.turns {
-					rows.askInTurn(from, to, head, laneGroups, w.kv.k.kv, rows.token+kernel.KeyBlock)
+					rows.askInTurn(from, to, head, laneGroups, w.kv.k.kv, true)
 				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
@@ -370,7 +370,8 @@ const (
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
-	// calls. As many are asked for ahead: those of the next turn, none of the call that asks.
+	// calls, and four times as many where heads ask together. As many are asked for ahead: those of
+	// the next turn, none of the call that asks.
 	keysInTurn = 16
 	shortRow   = 512
 )
@@ -378,12 +379,9 @@ const (
 // orders returns the orders of K and of V.
 func (e *Engine) orders(p *Problem) (k, v order) {
 	if p.scattered() {
-		k, v = p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
-		k.near = e.tuning.Near && p.integers()
-		if e.asksInTurn(p) {
-			k.turns, v.turns = true, true
-			k.near, v.near = e.wide() && p.K.Elem != kernel.Float32, e.wide() && p.V.Elem != kernel.Float32
-		}
+		together := e.asksInTurn(p)
+		k, v = p.inTurn(&p.K, p.DimQK, together), p.inTurn(&p.V, p.DimV, together)
+		k.near = k.near || e.tuning.Near && p.integers()
 		if p.integerValues() {
 			v.step, v.near = max(v.step, kernel.Int8Block), e.tuning.Near
 		}
@@ -423,13 +421,15 @@ func (e *Engine) streamsValues(t *KV) bool {
 	return e.tuning.Near && (e.set.AnyValues || t.Elem.Direct()) && !(e.wide() && t.Elem == kernel.Float32)
 }
 
-// inTurn is the order of rows that lie among those of other KV heads.
-func (p *Problem) inTurn(t *KV, dim int) order {
+// inTurn is the order of rows that lie among those of other KV heads, which may ask for them together.
+func (p *Problem) inTurn(t *KV, dim int, together bool) order {
 	step := keysInTurn
 	if t.rowBytes(dim) < shortRow {
-		step *= 2
+		if step *= 2; together {
+			step *= 2
+		}
 	}
-	return order{step: step, ahead: step}
+	return order{step: step, ahead: step, near: together, turns: together}
 }
 
 // inBlocks is the order of rows that follow each other. A window is a power of two of rows, so that

@@ -92,11 +92,9 @@ type keyRows struct {
 	heads, last nextRows // with rows of the next head, and of what is read behind the last one
 }
 
-// offsetsOf says what rows offsets are those of: rows as far apart as stride, read in an order, if even,
-// and otherwise those of two blocks of a sequence.
+// offsetsOf says what rows offsets are those of: rows as far apart as stride if even, and otherwise those of two blocks of a sequence.
 type offsetsOf struct {
 	even              bool
-	order             order
 	stride, seq, key0 int // seq from 1 on
 }
 
@@ -113,7 +111,7 @@ func (r *keyRows) setOrder(o order) {
 	if r.order == o {
 		return
 	}
-	r.order = o
+	r.order, r.offAt = o, offsetsOf{}
 	for k := range r.next {
 		r.next[k] = uint8(o.upcoming(k))
 	}
@@ -149,13 +147,26 @@ func (r *keyRows) toRows(head int) { r.base = r.kv.at(r.batch, head, r.token) }
 
 // offsets returns the offsets from base of the rows from one on.
 func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
-	if want := (offsetsOf{even: true, order: r.order, stride: r.stride}); r.even && r.offAt != want {
-		for k := range kernel.KeyBlock {
-			r.off[k], r.off[kernel.KeyBlock+k] = k*r.stride, int(r.next[k])*r.stride
-		}
-		r.offAt = want
+	if r.even && !(r.offAt.even && r.offAt.stride == r.stride) {
+		r.evenOffsets()
 	}
 	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
+}
+
+// evenOffsets computes the offsets of rows as far apart as stride.
+func (r *keyRows) evenOffsets() {
+	for k := range kernel.KeyBlock {
+		r.off[k], r.off[kernel.KeyBlock+k] = k*r.stride, int(r.next[k])*r.stride
+	}
+	r.offAt = offsetsOf{even: true, stride: r.stride}
+}
+
+// found returns the offsets of the rows of the block and of the next, from where a KV head begins, where tableOffsets looked them up.
+func (r *keyRows) found() *[2 * kernel.KeyBlock]int {
+	if r.rowsAt != r.offAt {
+		return &r.twin.rows
+	}
+	return &r.rows
 }
 
 // tableOffsets looks up the offsets of the block and of the next, or copies those of other rows that lie likewise.

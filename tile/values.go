@@ -226,6 +226,9 @@ func (w *workspace) decodeIntegers(at *cursor, laneGroups []laneGroup, keys span
 					v.toHead(at, head)
 					lane0, lanes = m.packHead(at, v, g, b.scores, row, part)
 				}
+				if v.order.turns {
+					v.askInTurn(from, to, head, laneGroups, w.kv.k.kv, true)
+				}
 				m.decodeArgs.Off = v.offsetsNext(from, w.nextOfValues(at, laneGroups, i, head))
 				m.decodeHead(at, v, g, b, row, lane0, lanes, part, from > first, to < keys.to)
 			}
