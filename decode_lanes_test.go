@@ -36,3 +36,19 @@ func TestDecodeFewLanes(t *testing.T) {
 		})
 	}
 }
+
+// TestDecodeDims: values whose dims are a multiple of half a vector of some sets, of as many rows as are decoded together.
+func TestDecodeDims(t *testing.T) {
+	t.Parallel()
+	for _, dim := range []int{24, 40, 72, 120} {
+		for _, heads := range []int{1, 7, 12, 13, 16} {
+			t.Run(fmt.Sprintf("dim=%d,heads=%d", dim, heads), func(t *testing.T) {
+				p := newProblem(dims{1, heads, 1, 1, 300, dim, dim}, "bshd", qkv.Mask{}, normal(uint64(dim+heads)))
+				p.checkSame(t)
+				p.check(t, 0)
+				checkDecodeLayouts[qkv.Float16](t, heads, 1, 1, 150, dim, qkv.ToFloat16)
+				checkDecodeLayouts[qkv.BFloat16](t, heads, 1, 1, 150, dim, qkv.ToBFloat16)
+			})
+		}
+	}
+}

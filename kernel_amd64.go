@@ -20,9 +20,9 @@ func archSets() []*kernel.Set {
 var avx512amxSet = kernel.Set{
 	Name:      "avx512amx",
 	Base:      "avx512",
-	Needs:     kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16 | kernel.AMXINT8,
+	Needs:     kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16 | kernel.AMXINT8,
 	OnlyNamed: true,
-	Vec:       16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 32768, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Vec:       16, Lanes: 64, Rows: 6, DecodeRows: 16, DecodeDims: 8, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 32768, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -36,7 +36,7 @@ var avx512amxSet = kernel.Set{
 	Convert:              convertWith(convertAVX512),
 	Store:                storeAVX512,
 	DecodeScores:         decodeScoresAVX512,
-	DecodeAccumulate:     decodeAccumulateAVX512,
+	DecodeAccumulate:     decodeAccumulateBy(decodeAccumulateAVX512, 16, decodeAccumulateAVX2, 12),
 	DecodeScoresInt8:     decodeScoresInt8AVX512VNNI,
 	DecodeAccumulateInt8: decodeAccumulateInt8AVX512VNNI,
 	Multiply:             multiplyAVX512,
@@ -78,8 +78,8 @@ var avx512amxSet = kernel.Set{
 var avx512bf16Set = kernel.Set{
 	Name:  "avx512bf16",
 	Base:  "avx512",
-	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16,
-	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, DecodeDims: 8, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, Paired: true, PeakBFloat16FLOPs: 1536, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -93,7 +93,7 @@ var avx512bf16Set = kernel.Set{
 	Convert:              convertWith(convertAVX512),
 	Store:                storeAVX512,
 	DecodeScores:         decodeScoresAVX512,
-	DecodeAccumulate:     decodeAccumulateAVX512,
+	DecodeAccumulate:     decodeAccumulateBy(decodeAccumulateAVX512, 16, decodeAccumulateAVX2, 12),
 	DecodeScoresInt8:     decodeScoresInt8AVX512VNNI,
 	DecodeAccumulateInt8: decodeAccumulateInt8AVX512VNNI,
 	Multiply:             multiplyAVX512,
@@ -135,8 +135,8 @@ var avx512bf16Set = kernel.Set{
 var avx512vnniSet = kernel.Set{
 	Name:  "avx512vnni",
 	Base:  "avx512",
-	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
-	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, PeakBFloat16FLOPs: 768, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, DecodeDims: 8, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 3072, PeakBFloat16FLOPs: 768, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -150,7 +150,7 @@ var avx512vnniSet = kernel.Set{
 	Convert:              convertWith(convertAVX512),
 	Store:                storeAVX512,
 	DecodeScores:         decodeScoresAVX512,
-	DecodeAccumulate:     decodeAccumulateAVX512,
+	DecodeAccumulate:     decodeAccumulateBy(decodeAccumulateAVX512, 16, decodeAccumulateAVX2, 12),
 	DecodeScoresInt8:     decodeScoresInt8AVX512VNNI,
 	DecodeAccumulateInt8: decodeAccumulateInt8AVX512VNNI,
 	Multiply:             multiplyAVX512,
@@ -191,8 +191,8 @@ var avx512vnniSet = kernel.Set{
 // avx512Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
 var avx512Set = kernel.Set{
 	Name:  "avx512",
-	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 768, Int8Halves: true, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
+	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:   16, Lanes: 64, Rows: 6, DecodeRows: 16, DecodeDims: 8, Turn: 256, TurnFar: 48, FewRows: 6, Fuses: true, PeakFLOPs: 768, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 768, Int8Halves: true, AnyValues: true, BrainRows: true, WholePanels: true, SpreadsLanes: true, SpreadsBlocks: true, StripLanes: 32,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX512),
 	Scores:               scoresAVX512,
@@ -206,7 +206,7 @@ var avx512Set = kernel.Set{
 	Convert:              convertWith(convertAVX512),
 	Store:                storeAVX512,
 	DecodeScores:         decodeScoresAVX512,
-	DecodeAccumulate:     decodeAccumulateAVX512,
+	DecodeAccumulate:     decodeAccumulateBy(decodeAccumulateAVX512, 16, decodeAccumulateAVX2, 12),
 	DecodeScoresInt8:     decodeScoresInt8AVX512,
 	DecodeAccumulateInt8: decodeAccumulateInt8AVX512,
 	Multiply:             multiplyAVX512,
@@ -249,7 +249,7 @@ var avxvnniSet = kernel.Set{
 	Name:  "avxvnni",
 	Base:  "avx2",
 	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVXVNNI,
-	Vec:   8, Lanes: 16, Rows: 6, DecodeRows: 12, Turn: 32, TurnFar: 16, FewRows: 6, Fuses: true, PeakFLOPs: 384, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 384, WholePanels: true, SpreadsLanes: true, StripLanes: 16,
+	Vec:   8, Lanes: 16, Rows: 6, DecodeRows: 12, DecodeDims: 8, Turn: 32, TurnFar: 16, FewRows: 6, Fuses: true, PeakFLOPs: 384, PeakInt8Ops: 1536, PeakBFloat16FLOPs: 384, WholePanels: true, SpreadsLanes: true, StripLanes: 16,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
 	Scores:               scoresAVX2,
@@ -305,7 +305,7 @@ var avxvnniSet = kernel.Set{
 var avx2Set = kernel.Set{
 	Name:  "avx2",
 	Needs: kernel.AVX2 | kernel.FMA3 | kernel.F16C,
-	Vec:   8, Lanes: 16, Rows: 6, DecodeRows: 12, Turn: 32, TurnFar: 16, FewRows: 6, Fuses: true, PeakFLOPs: 384, PeakInt8Ops: 768, PeakBFloat16FLOPs: 384, Int8Halves: true, WholePanels: true, SpreadsLanes: true, StripLanes: 16,
+	Vec:   8, Lanes: 16, Rows: 6, DecodeRows: 12, DecodeDims: 8, Turn: 32, TurnFar: 16, FewRows: 6, Fuses: true, PeakFLOPs: 384, PeakInt8Ops: 768, PeakBFloat16FLOPs: 384, Int8Halves: true, WholePanels: true, SpreadsLanes: true, StripLanes: 16,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packAVX2),
 	Scores:               scoresAVX2,

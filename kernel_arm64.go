@@ -16,7 +16,7 @@ var neondotSet = kernel.Set{
 	Name:  "neondot",
 	Base:  "neon",
 	Needs: kernel.ASIMD | kernel.ASIMDDP,
-	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 768, PeakBFloat16FLOPs: 192, WholePanels: true, StripLanes: 4,
+	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, DecodeDims: 4, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 768, PeakBFloat16FLOPs: 192, WholePanels: true, StripLanes: 4,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
 	Scores:               scoresNEON,
@@ -72,7 +72,7 @@ var neondotSet = kernel.Set{
 var neonSet = kernel.Set{
 	Name:  "neon",
 	Needs: kernel.ASIMD,
-	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 384, PeakBFloat16FLOPs: 192, WholePanels: true, StripLanes: 4,
+	Vec:   4, Lanes: 12, Rows: 8, DecodeRows: 12, DecodeDims: 4, TurnFar: 24, FewRows: 6, Fuses: true, PeakFLOPs: 192, PeakInt8Ops: 384, PeakBFloat16FLOPs: 192, WholePanels: true, StripLanes: 4,
 }.With(kernel.Funcs{
 	Pack:                 packWith(packNEON),
 	Scores:               scoresNEON,

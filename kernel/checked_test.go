@@ -242,9 +242,16 @@ func TestChecked(t *testing.T) {
 		{"kernel: a type with scales of rows, without Scale", func(a *DecodeAccumulateArgs) { a.Elem = Int8 }},
 		{"kernel: Dim < 1", func(a *DecodeAccumulateArgs) { a.Dim = 0 }},
 		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeAccumulateArgs) { a.Rows, a.Stride = 13, 13 }},
-		{"kernel: DecodeAccumulate: Dim is not a multiple of Vec", func(a *DecodeAccumulateArgs) { a.Dim = 4 }},
+		{"kernel: DecodeAccumulate: Dim is not a multiple of DecodeDims", func(a *DecodeAccumulateArgs) { a.Dim = 4 }},
 		{"kernel: DecodeAccumulate: Stride < Rows", func(a *DecodeAccumulateArgs) { a.Stride = 1 }},
 		{"kernel: DecodeAccumulate: OStride < Dim", func(a *DecodeAccumulateArgs) { a.OStride = 7 }},
+	})
+	halves := quiet
+	halves.DecodeDims, halves.AnyValues, halves.BrainRows = 4, true, true
+	testClauses(t, Checked(halves.With(nothing())).funcs.DecodeAccumulate, DecodeAccumulateArgs{V: row, Off: &keyOff, Elem: BFloat16, Keys: 5, MaskFrom: 5, Dim: 12, P: &f, Stride: 2, Rows: 2, O: &f, OStride: 12, Alpha: &f, Mode: Rescale}, []violation[DecodeAccumulateArgs]{
+		{"kernel: DecodeAccumulate: Dim is not a multiple of DecodeDims", func(a *DecodeAccumulateArgs) { a.Dim = 6 }},
+		{"kernel: DecodeAccumulate: Brain of a Dim that is not a multiple of Vec", func(a *DecodeAccumulateArgs) { a.Brain = true }},
+		{"kernel: DecodeAccumulate: an Elem that is not Direct", func(a *DecodeAccumulateArgs) { a.Elem = E4M3 }},
 	})
 	for _, c := range []struct {
 		name string

@@ -120,7 +120,7 @@ type DecodeAccumulateArgs struct {
 	Scale    *float32           // [Keys], of Int8; otherwise not read
 	Keys     int                // 1..KeyBlock
 	MaskFrom int                // 0..Keys
-	Dim      int                // dims of the call, a multiple of Set.Vec, and of BlockValues for blocks
+	Dim      int                // dims of the call, a multiple of Set.DecodeDims, and of BlockValues for blocks
 	P        *float32           // [Keys][Stride], as Softmax left it
 	Stride   int                // at least Rows
 	Rows     int                // 1..Set.DecodeRows

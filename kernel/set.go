@@ -62,9 +62,13 @@ type Set struct {
 	// DecodeAccumulate take, at most MaxDecodeRows.
 	DecodeRows int
 
-	// AnyValues says that DecodeAccumulate reads rows of every Elem, not only of those that are [Elem.Direct].
+	// DecodeDims is what the dims of DecodeAccumulate are a multiple of, at most Vec.
+	DecodeDims int
+
+	// AnyValues says that DecodeAccumulate reads rows of every Elem, not only of those that are [Elem.Direct], where the dims
+	// are a multiple of Vec.
 	AnyValues bool
-	// BrainRows says that DecodeScores and DecodeAccumulate take Brain.
+	// BrainRows says that DecodeScores and DecodeAccumulate take Brain, where the dims are a multiple of Vec.
 	BrainRows bool
 	// WholePanels says that one row by packed weights of class Int8 goes by MultiplyRowInt8. It is not for sets whose
 	// MultiplyRowInt8 is Go code beside a MultiplyInt8 that is not.
@@ -114,6 +118,9 @@ func (s Set) With(f Funcs) *Set {
 	s.funcs = f
 	if s.StripLanes == 0 {
 		s.StripLanes = s.Vec
+	}
+	if s.DecodeDims == 0 {
+		s.DecodeDims = s.Vec
 	}
 	return &s
 }

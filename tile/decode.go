@@ -398,7 +398,7 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
 		v.near, v.rows = e.tuning.Near, p.rowsAhead()
-	case (!p.roundsValues() || e.brains(&p.V)) && e.streamsValues(&p.V):
+	case (!p.roundsValues() || e.brainValues(p)) && e.streamsValues(p):
 		v = p.V.inStream(p.DimV)
 		if e.wide() {
 			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones
@@ -417,8 +417,9 @@ func (e *Engine) streamsKeys(p *Problem) bool {
 }
 
 // streamsValues is streamsKeys for values. On AVX-512 kernels ask for those of float32 otherwise.
-func (e *Engine) streamsValues(t *KV) bool {
-	return e.tuning.Near && (e.set.AnyValues || t.Elem.Direct()) && !(e.wide() && t.Elem == kernel.Float32)
+func (e *Engine) streamsValues(p *Problem) bool {
+	elem := p.V.Elem
+	return e.tuning.Near && (e.set.AnyValues && e.wholeValues(p) || elem.Direct()) && !(e.wide() && elem == kernel.Float32)
 }
 
 // inTurn is the order of rows that lie among those of other KV heads, which may ask for them together.

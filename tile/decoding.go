@@ -33,8 +33,11 @@ func (e *Engine) decodeRows() int { return min(kernel.MaxDecodeRows, e.set.Lanes
 // canDecode reports whether sequences with few queries may be decoded.
 func (e *Engine) canDecode(p *Problem) bool {
 	return p.ProbMod == nil && p.Record.Base == nil && p.Heads > 0 && p.K.dense() && p.V.dense() &&
-		p.DimQK >= e.set.Vec && p.DimV%e.set.Vec == 0
+		p.DimQK >= e.set.Vec && (e.wholeValues(p) || p.DimV%e.set.DecodeDims == 0 && !p.integerValues())
 }
+
+// wholeValues reports whether the dims of values are a multiple of a vector, for which DecodeAccumulate has all that a set says.
+func (e *Engine) wholeValues(p *Problem) bool { return p.DimV%e.set.Vec == 0 }
 
 // decodes reports whether a sequence is decoded: few of its queries share a KV head, and
 // there are enough keys.

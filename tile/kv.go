@@ -31,11 +31,14 @@ func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 
 // direct reports whether decoding reads keys and values as they are.
 func (e *Engine) direct(p *Problem) bool {
-	return p.K.Elem.Direct() && p.V.Elem.Direct() && (!p.rounds() || e.brains(&p.K)) && (!p.roundsValues() || e.brains(&p.V))
+	return p.K.Elem.Direct() && p.V.Elem.Direct() && (!p.rounds() || e.brains(&p.K)) && (!p.roundsValues() || e.brainValues(p))
 }
 
 // brains reports whether decoding reads rows as they are in class BFloat16: kernels leave out what is below the least number.
 func (e *Engine) brains(t *KV) bool { return e.set.BrainRows && t.Elem == kernel.BFloat16 }
+
+// brainValues is brains for the values.
+func (e *Engine) brainValues(p *Problem) bool { return e.brains(&p.V) && e.wholeValues(p) }
 
 // place returns where a key of a sequence is in K and V: the index on their batch axis and
 // the token there, and how many keys from it on follow each other, up to two blocks.

@@ -11,7 +11,7 @@ import (
 
 // TestPlan: a problem that finds another's plan is divided as without one, whatever the two differ in.
 func TestPlan(t *testing.T) {
-	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6, DecodeRows: 16, Turn: 64, TurnFar: 32}
+	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6, DecodeRows: 16, DecodeDims: 16, Turn: 64, TurnFar: 32}
 	e := New(set, Caches{48 << 10, 2 << 20, 32 << 20}, false, Tuning{Rules: []Rule{{MaxDim: 64, QueryRows: 128}}})
 	memory := make([]float32, 16)
 	base := unsafe.Pointer(&memory[0])

@@ -107,7 +107,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
 	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.roundsValues()
-	w.kv.k.brain, w.kv.v.brain = p.rounds() && e.brains(&p.K), p.roundsValues() && e.brains(&p.V)
+	w.kv.k.brain, w.kv.v.brain = p.rounds() && e.brains(&p.K), p.roundsValues() && e.brainValues(p)
 	w.kv.k.forgetOffsets()
 	w.kv.v.forgetOffsets()
 	w.kv.v.twin = &w.kv.k
@@ -124,7 +124,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		k, v := e.orders(p)
 		w.kv.k.setOrder(k)
 		w.kv.v.setOrder(v)
-		w.kv.v.anyElem = set.AnyValues
+		w.kv.v.anyElem = set.AnyValues && e.wholeValues(p)
 		for i := range s.decodeLaneGroups {
 			b := &w.decoder.block[i]
 			w.laneGroups[i].chunk = take(kernel.MaxDecodeRows * p.DimV)

@@ -19,7 +19,9 @@ type Arch struct {
 	DecodePipeline bool
 	// DecodeLocal has decoding keep accumulators in local memory, with instructions of AVX2.
 	DecodeLocal bool
-	Rows        []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
+	// Narrow, if not nil, is an Arch with vectors of half as many lanes, whose functions serve for dims that are multiples of those.
+	Narrow *Arch
+	Rows   []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
 	// Turn and TurnFar are those of kernel.Set, as measured.
 	Turn, TurnFar int
 

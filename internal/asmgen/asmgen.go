@@ -46,6 +46,9 @@ type emitter struct {
 	// where says what operands the machine code is for, if not for all. A function of the root,
 	// such as packWith, then makes the field of it and of the Go code.
 	where string
+	// narrow says that where dims are no multiple of a vector, the code of Arch.Narrow serves. A function of the root, such as
+	// decodeAccumulateBy, then makes the field of both.
+	narrow bool
 	// doc says what the function does, if that is not what the Go code does.
 	doc string
 }
@@ -64,7 +67,7 @@ var emitters = []emitter{
 	{field: "Convert", emit: convert, where: "UnitStride is that of units without gaps"},
 	{field: "Store", emit: store},
 	{field: "DecodeScores", emit: decodeScores},
-	{field: "DecodeAccumulate", emit: decodeAccumulate},
+	{field: "DecodeAccumulate", emit: decodeAccumulate, narrow: true},
 	{field: "DecodeScoresInt8", emit: decodeScoresInt8, of: hasDot4},
 	{field: "DecodeAccumulateInt8", emit: decodeAccumulateInt8, of: hasDot4},
 	{field: "Multiply", emit: multiply},

@@ -23,6 +23,7 @@ func (arch *Arch) Set() kernel.Set {
 		Lanes:       vecs * arch.Lanes,
 		Rows:        arch.Rows[vecs-1],
 		DecodeRows:  arch.DecodeRows,
+		DecodeDims:  arch.decodeDims(),
 		Turn:        arch.Turn,
 		TurnFar:     arch.TurnFar,
 		FewRows:     arch.fewRows(),
@@ -32,6 +33,14 @@ func (arch *Arch) Set() kernel.Set {
 		Paired:      hasDotPairs(arch), PeakBFloat16FLOPs: arch.peakBFloat16FLOPs(),
 		Int8Halves: arch.int8Halves(), AnyValues: arch.Lookup != nil, BrainRows: arch.brainRows(), WholePanels: hasDot4(arch), SpreadsLanes: arch.spreadsLanes(), SpreadsBlocks: arch.spreadsBlocks(), StripLanes: arch.stripVectors() * arch.Lanes,
 	}
+}
+
+// decodeDims is what the dims of DecodeAccumulate are a multiple of.
+func (arch *Arch) decodeDims() int {
+	if arch.Narrow != nil {
+		return arch.Narrow.Lanes
+	}
+	return arch.Lanes
 }
 
 // base names the set whose functions the set of the Arch has but for those of classes, if there is one.
@@ -116,7 +125,7 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 		field string
 		value any
 	}{
-		{"Vec", set.Vec}, {"Lanes", set.Lanes}, {"Rows", set.Rows}, {"DecodeRows", set.DecodeRows},
+		{"Vec", set.Vec}, {"Lanes", set.Lanes}, {"Rows", set.Rows}, {"DecodeRows", set.DecodeRows}, {"DecodeDims", set.DecodeDims},
 		{"Turn", set.Turn}, {"TurnFar", set.TurnFar}, {"FewRows", set.FewRows}, {"Fuses", set.Fuses}, {"PeakFLOPs", set.PeakFLOPs},
 		{"PeakInt8Ops", set.PeakInt8Ops}, {"Paired", set.Paired}, {"PeakBFloat16FLOPs", set.PeakBFloat16FLOPs},
 		{"Int8Halves", set.Int8Halves}, {"AnyValues", set.AnyValues}, {"BrainRows", set.BrainRows}, {"WholePanels", set.WholePanels}, {"SpreadsLanes", set.SpreadsLanes}, {"SpreadsBlocks", set.SpreadsBlocks}, {"StripLanes", set.StripLanes},
@@ -132,6 +141,8 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 			fmt.Fprintf(out, "%s: %sGeneric,\n", e.field, unexported(e.field))
 		case e.where != "":
 			fmt.Fprintf(out, "%s: %sWith(%s),\n", e.field, unexported(e.field), e.emit(owner).name)
+		case e.narrow && arch.Narrow != nil:
+			fmt.Fprintf(out, "%s: %sBy(%s, %d, %s, %d),\n", e.field, unexported(e.field), e.emit(owner).name, arch.Lanes, e.emit(arch.Narrow).name, arch.Narrow.DecodeRows)
 		default:
 			fmt.Fprintf(out, "%s: %s,\n", e.field, e.emit(owner).name)
 		}

@@ -90,7 +90,11 @@ func (s *suite) decodeScores(int) {
 
 func (s *suite) decodeAccumulate(int) {
 	for _, sh := range s.decodeShapesOf(func(e kernel.Elem) bool { return e.Direct() || s.set.AnyValues }) {
-		sh.dim = (sh.dim + s.set.Vec - 1) / s.set.Vec * s.set.Vec
+		dims := s.set.DecodeDims
+		if sh.brain || !sh.elem.Direct() {
+			dims = s.set.Vec
+		}
+		sh.dim = (sh.dim + dims - 1) / dims * dims
 		for _, mode := range []kernel.UpdateMode{kernel.First, kernel.Add, kernel.Rescale} {
 			s.begin()
 			l := s.decodeLayout(sh)
