@@ -413,7 +413,7 @@ func (e *Engine) wide() bool { return 4*e.set.Vec == line }
 // streamsKeys reports whether keys that follow each other are read as one stream: on CPUs that get the most of memory by that.
 // On AVX-512, float32 in short pages is slower by it.
 func (e *Engine) streamsKeys(p *Problem) bool {
-	return e.tuning.Near && p.K.Elem.Direct() && (!e.wide() || p.K.Elem != kernel.Float32 || p.Tables == nil || p.Ring || p.PageTokens >= 2*kernel.KeyBlock)
+	return e.tuning.Near && p.K.Elem.Direct() && (!e.wide() || p.K.Elem != kernel.Float32 || p.Tables == nil || p.PageTokens >= 2*kernel.KeyBlock)
 }
 
 // streamsValues is streamsKeys for values. On AVX-512 kernels ask for those of float32 otherwise.
