@@ -92,7 +92,7 @@ type ConvertInt8Args struct {
 	RowBytes   int            // from one row of Dst to the next
 }
 
-// PackedBlocks is the blocks of a value that PackInt8 reads scales of.
+// PackedBlocks is how many blocks of a value PackInt8 reads scales of.
 const PackedBlocks = 4
 
 // PackInt8Args are the operands of Set.PackInt8, which makes a panel of class Int8 of packed queries, as

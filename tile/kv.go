@@ -74,7 +74,7 @@ type keyRows struct {
 	scale  *float32 // of each row, for Int8
 
 	rounds  bool // to bfloat16
-	brain   bool // decoding reads them as they are all the same
+	brain   bool // of bfloat16, and decoding reads them as they are although rounds is set
 	anyElem bool // decoding reads them as they are, whatever their type
 	form    form
 	pairs   pairing  // of the copy

@@ -270,7 +270,7 @@ const (
 	// shareBytes about what an item reads then.
 	shareItems, shareBytes = 16, 128 << 10
 
-	// takenShare says how many of the items that are left of a worker's run of its own it takes at once: one in so many.
+	// takenShare is the part of what is left of its own run that a worker takes at once: one item in so many.
 	takenShare = 4
 
 	// productRun is the units of a run, which go through a block of rows one after the

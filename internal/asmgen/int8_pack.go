@@ -290,7 +290,7 @@ func (p *packer) dimsOf(name string, factors int, mins bool) {
 		if factors != noFactors {
 			p.Op(signs, 31, p.x, p.sign)
 		}
-		if mins { // where the sign bit is set, -0*0 is added, which changes no least: one that has underflowed is -0
+		if mins { // where the sign bit is set, -0*0 is added, which changes no sum, not even one that is -0
 			load(i, p.min)
 			p.ClearBits(p.Func, p.sign, p.t)
 			p.Op(p.AndV, p.abs, p.sign, p.sign)
