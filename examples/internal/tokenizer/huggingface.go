@@ -307,9 +307,9 @@ func (f *hfFile) normalizer(t *Tokenizer) (prefix prefix, spaces bool, err error
 // hfSplits are the expressions of pre-tokenizers.
 var hfSplits = map[string]splitter{
 	gpt2Pattern: by(gpt2),
-	strings.Replace(llama3Pattern, "%d", "3", 1):    by(llama3(3)),
-	strings.Replace(llama3Pattern, "{1,%d}", "", 1): by(llama3(1)),
-	o200kPattern: by(o200k),
+	strings.Replace(llama3Pattern, "%d", "3", 1):    by(llama3(3, anyUnicode)),
+	strings.Replace(llama3Pattern, "{1,%d}", "", 1): by(llama3(1, anyUnicode)),
+	o200kPattern: by(o200k(anyUnicode)),
 }
 
 const (

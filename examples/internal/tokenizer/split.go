@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"iter"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -21,16 +22,16 @@ var splitters = map[string]struct {
 	"starcoder":        {split: digitsFirst},
 	"refact":           {split: digitsFirst},
 	"command-r":        {split: digitsFirst},
-	"llama-bpe":        {split: by(llama3(3)), whole: true},
-	"llama3":           {split: by(llama3(3)), whole: true},
-	"llama-v3":         {split: by(llama3(3)), whole: true},
-	"dbrx":             {split: by(llama3(3))},
-	"smaug-bpe":        {split: by(llama3(3))},
-	"qwen2":            {split: by(llama3(1))},
-	"deepseek-r1-qwen": {split: by(llama3(1))},
-	"stablelm2":        {split: by(llama3(1))},
-	"gpt-4o":           {split: by(o200k)},
-	"llama4":           {split: by(o200k)},
+	"llama-bpe":        {split: by(llama3(3, anyASCII)), whole: true},
+	"llama3":           {split: by(llama3(3, anyASCII)), whole: true},
+	"llama-v3":         {split: by(llama3(3, anyASCII)), whole: true},
+	"dbrx":             {split: by(llama3(3, anyASCII))},
+	"smaug-bpe":        {split: by(llama3(3, anyASCII))},
+	"qwen2":            {split: by(llama3(1, anyASCII))},
+	"deepseek-r1-qwen": {split: by(llama3(1, anyASCII))},
+	"stablelm2":        {split: by(llama3(1, anyASCII))},
+	"gpt-4o":           {split: by(o200k(anyASCII))},
+	"llama4":           {split: by(o200k(anyASCII))},
 }
 
 // by returns the splitter of a function that returns how long the piece is that a text begins with.
@@ -118,30 +119,43 @@ func all(text string, want class) int {
 	return run(text, func(kind class, _ rune) bool { return kind == want })
 }
 
-// contraction returns the length of 's|'t|'re|'ve|'m|'ll|'d at the beginning, in small letters or any.
-func contraction(text string, anyCase bool) int {
+// A letterCase says which letters a contraction may have.
+type letterCase int
+
+const (
+	onlySmall  letterCase = iota
+	anyASCII              // and capitals, as llama.cpp writes [sS] for (?i:s)
+	anyUnicode            // and ſ for s, as expressions with (?i:s) have it
+)
+
+// contraction returns the length of 's|'t|'re|'ve|'m|'ll|'d at the beginning.
+func contraction(text string, letters letterCase) int {
+	const longS = "ſ" // the only other character that becomes one of these letters
+	if letters == anyUnicode && strings.HasPrefix(text, "'"+longS) {
+		return len("'" + longS)
+	}
 	if len(text) < 2 || text[0] != '\'' {
 		return 0
 	}
-	small := func(i int) byte {
+	at := func(i int) byte {
 		if i >= len(text) {
 			return 0
 		}
 		c := text[i]
-		if anyCase && c >= 'A' && c <= 'Z' {
+		if letters != onlySmall && c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}
 		return c
 	}
-	switch small(1) {
+	switch at(1) {
 	case 's', 't', 'm', 'd':
 		return 2
 	case 'r', 'v':
-		if small(2) == 'e' {
+		if at(2) == 'e' {
 			return 3
 		}
 	case 'l':
-		if small(2) == 'l' {
+		if at(2) == 'l' {
 			return 3
 		}
 	}
@@ -163,7 +177,7 @@ func spaces(text string) int {
 
 // gpt2 is 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 func gpt2(text string) int {
-	if n := contraction(text, false); n > 0 {
+	if n := contraction(text, onlySmall); n > 0 {
 		return n
 	}
 	at := 0
@@ -177,9 +191,9 @@ func gpt2(text string) int {
 }
 
 // llama3 is (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-func llama3(digits int) func(text string) int {
+func llama3(digits int, letters letterCase) func(text string) int {
 	return func(text string) int {
-		if n := contraction(text, true); n > 0 {
+		if n := contraction(text, letters); n > 0 {
 			return n
 		}
 		first, size := kindOf(text)
@@ -233,24 +247,26 @@ func signs(text string, behind func(class, rune) bool) int {
 // (?i:'s|'t|'re|'ve|'m|'ll|'d)?,
 //
 //	[^\r\n\p{L}\p{N}]?U*L+C|[^\r\n\p{L}\p{N}]?U+L*C|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
-func o200k(text string) int {
-	first, size := kindOf(text)
-	before := size // of the sign before a word
-	if first == letter || first == number || text[0] == '\r' || text[0] == '\n' {
-		before = 0
-	}
-	for _, word := range [...]func(text string) int{capitalised, capitals} {
-		for _, at := range [...]int{before, 0} {
-			if n := word(text[at:]); n > 0 {
-				n += at
-				return n + contraction(text[n:], true)
+func o200k(letters letterCase) func(text string) int {
+	return func(text string) int {
+		first, size := kindOf(text)
+		before := size // of the sign before a word
+		if first == letter || first == number || text[0] == '\r' || text[0] == '\n' {
+			before = 0
+		}
+		for _, word := range [...]func(text string) int{capitalised, capitals} {
+			for _, at := range [...]int{before, 0} {
+				if n := word(text[at:]); n > 0 {
+					n += at
+					return n + contraction(text[n:], letters)
+				}
 			}
 		}
+		if n := numbers(text, 3); n > 0 {
+			return n
+		}
+		return signs(text, func(kind class, r rune) bool { return newline(kind, r) || r == '/' })
 	}
-	if n := numbers(text, 3); n > 0 {
-		return n
-	}
-	return signs(text, func(kind class, r rune) bool { return newline(kind, r) || r == '/' })
 }
 
 // Letters with a case, and those without, which count as both.

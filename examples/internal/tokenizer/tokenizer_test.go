@@ -87,6 +87,28 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestSplitLongS: ſ is an s of a contraction in the expressions of tokenizer.json, whose (?i:s) has it, as tokenizers 0.23.3 cuts these
+// texts, and not in those of llama.cpp.
+func TestSplitLongS(t *testing.T) {
+	const text = "x'ſt 'ſ ſ'S"
+	for _, c := range []struct {
+		what  string
+		split splitter
+		want  string
+	}{
+		{"qwen2", splitters["qwen2"].split, "x|'ſt| '|ſ| ſ|'S"},
+		{"gpt-4o", splitters["gpt-4o"].split, "x|'ſt| '|ſ| ſ'S"},
+		{"gpt-2 of a file", hfSplits[gpt2Pattern], "x|'|ſt| '|ſ| ſ|'|S"},
+		{"llama3 of a file", hfSplits[strings.Replace(llama3Pattern, "%d", "3", 1)], "x|'ſ|t| '|ſ| ſ|'S"},
+		{"qwen2 of a file", hfSplits[strings.Replace(llama3Pattern, "{1,%d}", "", 1)], "x|'ſ|t| '|ſ| ſ|'S"},
+		{"o200k of a file", hfSplits[o200kPattern], "x'ſ|t| '|ſ| ſ'S"},
+	} {
+		if s := strings.Join(slices.Collect(c.split(text)), "|"); s != c.want {
+			t.Errorf("%s: %q, want %q", c.what, s, c.want)
+		}
+	}
+}
+
 // FuzzSplit: pieces are never empty, and together the text; a consumer may stop.
 func FuzzSplit(f *testing.F) {
 	f.Add("Hello world's  12 x!?\r\n\n y \xff")
