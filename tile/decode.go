@@ -237,9 +237,16 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 					continue
 				}
 				a.Q = ptr.At(g.q, row)
+				var next following
+				if rows.order.rows > 0 {
+					next = w.nextOfKeys(at, laneGroups, i, head)
+				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, a.Dim)
+					if rows.order.rows > 0 {
+						a.Off = rows.offsetsNext(k, next)
+					}
 					a.S = lane(w.decoder.block[i].scores, k, g.lanes, row)
 					at.engine.set.DecodeScores(a)
 				}
@@ -269,10 +276,17 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 				if rows.order.turns {
 					rows.askInTurn(from, to, head, laneGroups, w.kv.k.kv, true)
 				}
+				var next following
+				if rows.order.rows > 0 {
+					next = w.nextOfValues(at, laneGroups, i, head)
+				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.MaskFrom = clamp(keys.full-k, 0, a.Keys)
 					a.V, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, dim)
+					if rows.order.rows > 0 {
+						a.Off = rows.offsetsNext(k, next)
+					}
 					a.P = lane(b.scores, k, g.lanes, row)
 					a.From, a.To = nil, nil
 					if k > keys.from {
@@ -297,10 +311,13 @@ func (r *keyRows) direct() bool { return (r.anyElem || r.kv.Elem.Direct()) && (!
 
 // atOnce returns how many of n rows to decode at a time.
 func (r *keyRows) atOnce(n int) int {
-	if r.direct() {
-		return n
+	switch {
+	case !r.direct():
+		return min(n, rowsAtOnce)
+	case r.order.most > 0:
+		return min(n, r.order.most)
 	}
-	return min(n, rowsAtOnce)
+	return n
 }
 
 // operand returns n rows from row k of the block on as kernels read them: where they are, or made float32.
@@ -338,6 +355,7 @@ func floatsFrom(p *float32, i int) *float32 {
 // An order is how rows of keys or values are read when they are decoded.
 type order struct {
 	step  int // keys of a KV head, and then as many of the next
+	most  int // of them in a call of a kernel, or 0 for all
 	ahead int // rows ahead to ask for, or of a window, then a power of two
 
 	windows bool
@@ -365,8 +383,14 @@ const (
 	windowBytes = 16 << 10
 	windowParts = 4
 
-	// streamBytes is how far ahead a stream is asked for.
+	// streamBytes is how far ahead a stream is asked for, and squareBytes how far at least behind the keys that DecodeScores
+	// reads at once on AVX-512, a line of each in turn: the last one's first line is read soon after it is asked for.
 	streamBytes = 8 << 10
+	squareBytes = 4 << 10
+
+	// halvesBytes are the values of a call of DecodeAccumulate for pieces, which reads half of each row and then the other halves:
+	// they stay in the first-level cache meanwhile, beside those asked for.
+	halvesBytes = 12 << 10
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
@@ -393,6 +417,11 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 		k.near, k.rows = e.tuning.Near, p.rowsAhead()
 	case (!p.rounds() || e.brains(&p.K)) && e.streamsKeys(p):
 		k = p.K.inStream(p.DimQK)
+		if e.pieces(&p.K) {
+			row := p.K.rowBytes(p.DimQK)
+			k.ahead = min(kernel.KeyBlock, max(k.ahead, keysInTurn+(squareBytes+row-1)/row))
+			k.rows = k.ahead
+		}
 	}
 	switch {
 	case p.integerValues():
@@ -400,7 +429,10 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 		v.near, v.rows = e.tuning.Near, p.rowsAhead()
 	case (!p.roundsValues() || e.brainValues(p)) && e.streamsValues(p):
 		v = p.V.inStream(p.DimV)
-		if e.wide() {
+		switch {
+		case e.pieces(&p.V):
+			v.most, v.rows = max(keysInTurn, halvesBytes/p.V.rowBytes(p.DimV)), v.ahead
+		case e.wide():
 			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones
 		}
 	}
@@ -413,14 +445,22 @@ func (e *Engine) wide() bool { return 4*e.set.Vec == line }
 // streamsKeys reports whether keys that follow each other are read as one stream: on CPUs that get the most of memory by that.
 // On AVX-512, float32 in short pages is slower by it.
 func (e *Engine) streamsKeys(p *Problem) bool {
-	return e.tuning.Near && p.K.Elem.Direct() && (!e.wide() || p.K.Elem != kernel.Float32 || p.Tables == nil || p.PageTokens >= 2*kernel.KeyBlock)
+	return e.tuning.Near && p.K.Elem.Direct() && (!e.pieces(&p.K) || !p.shortPages())
 }
 
-// streamsValues is streamsKeys for values. On AVX-512 kernels ask for those of float32 otherwise.
+// streamsValues is streamsKeys for values.
 func (e *Engine) streamsValues(p *Problem) bool {
-	elem := p.V.Elem
-	return e.tuning.Near && (e.set.AnyValues && e.wholeValues(p) || elem.Direct()) && !(e.wide() && elem == kernel.Float32)
+	return e.tuning.Near && (e.set.AnyValues && e.wholeValues(p) || p.V.Elem.Direct()) && (!e.pieces(&p.V) || !p.shortPages())
 }
+
+// shortPages reports whether the rows of a block may lie in several pages.
+func (p *Problem) shortPages() bool {
+	return p.Tables != nil && p.PageTokens < 2*kernel.KeyBlock
+}
+
+// pieces reports whether rows that are read as one stream are those of a whole block of a KV head, and what is asked for behind
+// them is what is read next: float32 on AVX-512, of which a block of 128 dims has 64 KiB.
+func (e *Engine) pieces(t *KV) bool { return e.wide() && t.Elem == kernel.Float32 }
 
 // inTurn is the order of rows that lie among those of other KV heads, which may ask for them together.
 func (p *Problem) inTurn(t *KV, dim int, together bool) order {

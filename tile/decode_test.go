@@ -19,17 +19,22 @@ func TestDecodeAsks(t *testing.T) {
 		heads      int // whose blocks are read together
 		inTurn     bool
 		oneStream  bool
+		vec        int
 	}{
-		{"bhsd", 0, false, 4, false, false}, {"bshd", 0, true, kvHeads, true, false}, {"pages of 1", 1, false, kvHeads, true, false},
-		{"pages of 4", 4, false, kvHeads, true, false}, {"pages of 16", 16, false, 4, false, false},
-		{"token-major pages of 16", 16, true, kvHeads, true, false},
-		{"bshd in one stream", 0, true, kvHeads, true, true}, {"token-major pages of 16 in one stream", 16, true, kvHeads, true, true},
-		{"token-major pages of 64 in one stream", 64, true, kvHeads, true, true}, {"token-major pages of 4 in one stream", 4, true, kvHeads, true, true},
-		{"pages of 1 in one stream", 1, false, kvHeads, true, true},
-		{"bhsd in one stream", 0, false, 4, false, true}, {"pages of 16 in one stream", 16, false, 4, false, true},
+		{"bhsd", 0, false, 4, false, false, 8}, {"bshd", 0, true, kvHeads, true, false, 8}, {"pages of 1", 1, false, kvHeads, true, false, 8},
+		{"pages of 4", 4, false, kvHeads, true, false, 8}, {"pages of 16", 16, false, 4, false, false, 8},
+		{"token-major pages of 16", 16, true, kvHeads, true, false, 8},
+		{"bshd in one stream", 0, true, kvHeads, true, true, 8}, {"token-major pages of 16 in one stream", 16, true, kvHeads, true, true, 8},
+		{"token-major pages of 64 in one stream", 64, true, kvHeads, true, true, 8}, {"token-major pages of 4 in one stream", 4, true, kvHeads, true, true, 8},
+		{"pages of 1 in one stream", 1, false, kvHeads, true, true, 8},
+		{"bhsd in one stream", 0, false, 4, false, true, 8}, {"pages of 16 in one stream", 16, false, 4, false, true, 8},
+		{"bhsd in pieces", 0, false, 4, false, true, 16}, {"pages of 16 on AVX-512", 16, false, 4, false, true, 16},
 	} {
 		late := 2 * l.heads * kernel.KeyBlock // rows of a block of K and one of V
-		ago := 2 * keysInTurn * kvHeads       // rows of a turn
+		if l.vec == 16 && l.page == 0 {
+			late = streamBytes / row // each row is asked for when so many others are still to be read, whatever heads they are of
+		}
+		ago := 2 * keysInTurn * kvHeads // rows of a turn
 		together := l.oneStream && l.tokenMajor && (l.page == 0 || l.page >= turnPage)
 		if together {
 			ago *= 4 // turns are twice as long, and the first rows of one are asked for when the one before begins
@@ -88,7 +93,7 @@ func TestDecodeAsks(t *testing.T) {
 				asked[ask] = read
 			}
 		}
-		set := kernel.Set{Name: "test", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
+		set := kernel.Set{Name: "test", Vec: l.vec, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
 			Pack:             func(*kernel.PackArgs) {},
 			Softmax:          func(*kernel.SoftmaxArgs) {},
 			Unpack:           func(*kernel.UnpackArgs) {},

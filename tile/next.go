@@ -2,9 +2,9 @@ package tile
 
 import "github.com/qkv-go/qkv/kernel"
 
-// Where kernels of class Int8 ask into the first-level cache, they ask for what is read next: where blocks are read head by head and
-// rows are even, with a row of a KV head the same one of the next head, with those of the last head the values of
-// the first one, and with these, at last, the keys of the next block.
+// Where kernels of class Int8 ask into the first-level cache, and those of float32 on AVX-512, they ask for what is read next: where
+// blocks are read head by head and rows are even, behind the rows of a KV head those of the next head, behind those of the last head
+// the values of the first one, and behind these, at last, the keys of the next block. So the requests go on where one head's rows end.
 
 // rowsAhead returns how many rows ahead are asked for. Half a block leaves more of the first-level cache to what else is read. It is a whole one
 // where scales are among the values of a block: they are read before it.
@@ -49,7 +49,7 @@ func (n *nextRows) of(stride, ahead int, next following, from int) *[2 * kernel.
 
 // offsetsNext is offsets with rows to ask for that follow. It is offsets if rows are not even.
 func (r *keyRows) offsetsNext(from int, next following) *[2 * kernel.KeyBlock]int {
-	if !r.even || !r.order.windows || !r.order.near {
+	if !r.even || r.order.rows == 0 {
 		return r.offsets(from)
 	}
 	n := &r.heads
@@ -78,14 +78,14 @@ func (r *keyRows) nextHead(laneGroups []laneGroup, i, head int) (following, bool
 }
 
 // nextOfKeys returns what is read behind the keys of a head: if no other head's, the values of the first one, or the next
-// block of its keys if values ask for themselves.
+// block of its keys if values ask for their own rows.
 func (w *workspace) nextOfKeys(at *cursor, laneGroups []laneGroup, i, head int) following {
 	k, v := &w.kv.k, &w.kv.v
 	next, ok := k.nextHead(laneGroups, i, head)
 	switch {
 	case ok:
 		return next
-	case at.problem.integerValues():
+	case at.problem.integerValues() || v.order.rows > 0:
 		next = k.rowsOf(v.kv, laneGroups[0].head, k.token)
 	default:
 		next = k.rowsOf(k.kv, laneGroups[0].head, k.token+kernel.KeyBlock)
@@ -94,12 +94,16 @@ func (w *workspace) nextOfKeys(at *cursor, laneGroups []laneGroup, i, head int) 
 	return next
 }
 
-// nextOfValues returns what is read behind the values of a head: if no other head's, the next block of keys.
+// nextOfValues returns what is read behind the values of a head: if no other head's, the next block of keys, or of its values if
+// keys ask for their own rows.
 func (w *workspace) nextOfValues(at *cursor, laneGroups []laneGroup, i, head int) following {
 	k, v := &w.kv.k, &w.kv.v
 	next, ok := v.nextHead(laneGroups, i, head)
 	if !ok {
-		next = v.rowsOf(k.kv, laneGroups[0].head, v.token+kernel.KeyBlock)
+		next = v.rowsOf(v.kv, laneGroups[0].head, v.token+kernel.KeyBlock)
+		if k.order.rows > 0 {
+			next = v.rowsOf(k.kv, laneGroups[0].head, v.token+kernel.KeyBlock)
+		}
 		next.last = true
 	}
 	return next
