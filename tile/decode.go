@@ -227,7 +227,7 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 			g := &laneGroups[i]
 			a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
-				rows.toHead(at, head)
+				rows.toHead(at, head, span{from: from, to: to})
 				if rows.order.turns {
 					rows.askInTurn(from, to, head, laneGroups, w.kv.v.kv, false)
 				}
@@ -270,7 +270,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 			g, b := &laneGroups[i], &w.decoder.block[i]
 			a.Rows, a.Stride, a.Mode = g.rowsPerKV, g.lanes, b.mode
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
-				rows.toHead(at, head)
+				rows.toHead(at, head, span{from: from, to: to})
 				a.Alpha, a.O = ptr.At(b.alpha, row), lane(g.chunk, row, dim, 0)
 				sums := lane(b.sums, row, dim, 0)
 				if rows.order.turns {
@@ -394,7 +394,7 @@ const (
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
-	// calls, and four times as many where heads ask together. As many are asked for ahead: those of
+	// calls, and four times as many on CPUs for Near. As many are asked for ahead: those of
 	// the next turn, none of the call that asks.
 	keysInTurn = 16
 	shortRow   = 512
@@ -404,7 +404,7 @@ const (
 func (e *Engine) orders(p *Problem) (k, v order) {
 	if p.scattered() {
 		together := e.asksInTurn(p)
-		k, v = p.inTurn(&p.K, p.DimQK, together), p.inTurn(&p.V, p.DimV, together)
+		k, v = e.inTurn(&p.K, p.DimQK, together), e.inTurn(&p.V, p.DimV, together)
 		k.near = k.near || e.tuning.Near && p.integers()
 		if p.integerValues() {
 			v.step, v.near = max(v.step, kernel.Int8Block), e.tuning.Near
@@ -463,10 +463,10 @@ func (p *Problem) shortPages() bool {
 func (e *Engine) pieces(t *KV) bool { return e.wide() && t.Elem == kernel.Float32 }
 
 // inTurn is the order of rows that lie among those of other KV heads, which may ask for them together.
-func (p *Problem) inTurn(t *KV, dim int, together bool) order {
+func (e *Engine) inTurn(t *KV, dim int, together bool) order {
 	step := keysInTurn
 	if t.rowBytes(dim) < shortRow {
-		if step *= 2; together {
+		if step *= 2; e.tuning.Near {
 			step *= 2
 		}
 	}

@@ -134,14 +134,14 @@ func (r *keyRows) find(at *cursor, head int) {
 			r.tableOffsets(at, r.twin)
 		}
 	}
-	r.toHead(at, head)
+	r.toHead(at, head, span{to: at.n})
 }
 
-// toHead goes to another KV head of the block that find was called for.
-func (r *keyRows) toHead(at *cursor, head int) {
+// toHead goes to some rows of another KV head of the block that find was called for.
+func (r *keyRows) toHead(at *cursor, head int, keys span) {
 	r.toRows(head)
 	if r.kv.Elem.Scale() == kernel.RowScale {
-		r.findScales(at, head)
+		r.findScales(at, head, keys)
 	}
 }
 
@@ -244,23 +244,35 @@ func (r *keyRows) setRows(k, end, batch, token int) int {
 	return end
 }
 
-// findScales finds the scales of the keys of a KV head, side by side.
-func (r *keyRows) findScales(at *cursor, head int) {
-	p, s, n, scale := &at.problem, &at.seq, at.n, &r.kv.Scale
+// findScales finds the scales of some keys of the block of a KV head, side by side.
+func (r *keyRows) findScales(at *cursor, head int, keys span) {
+	p, s, scale := &at.problem, &at.seq, &r.kv.Scale
 	batch, token, run := p.place(s, at.key0)
-	if run >= n && scale.Stride[2] == 1 {
+	if run >= at.n && scale.Stride[2] == 1 {
 		r.scale = (*float32)(scale.at(batch, head, token))
 		return
 	}
 	r.scale = &r.scaleCopy[0]
-	for k := 0; k < n; {
+	for k := keys.from; k < keys.to; {
 		batch, token, run = p.place(s, at.key0+k)
-		from := scale.at(batch, head, token)
-		for i := range min(run, n-k) {
-			r.scaleCopy[k] = *(*float32)(unsafe.Add(from, 4*i*scale.Stride[2]))
-			k++
+		k = r.copyScales(k, min(keys.to, k+run), batch, head, token)
+		if p.Tables == nil || p.Ring {
+			continue
+		}
+		for page := (at.key0 + k) / p.PageTokens; k < keys.to; page++ { // as in tableRows
+			k = r.copyScales(k, min(keys.to, k+p.PageTokens), int(s.table[page]), head, 0)
 		}
 	}
+}
+
+// copyScales copies the scales of the rows [k, end), which follow each other from a token on, and returns end.
+func (r *keyRows) copyScales(k, end, batch, head, token int) int {
+	scale := &r.kv.Scale
+	from := scale.at(batch, head, token)
+	for i := range r.scaleCopy[k:end] {
+		r.scaleCopy[k+i] = *(*float32)(unsafe.Add(from, 4*i*scale.Stride[2]))
+	}
+	return end
 }
 
 // forget drops the references to the caller's memory.

@@ -7,7 +7,7 @@ import "github.com/qkv-go/qkv/kernel"
 // memory: the first head for the first rows of that piece, of whatever head, and the last head for the last ones.
 
 // turnPage is the tokens from which on heads ask together in pages. In smaller ones, which are pieces of memory of their own, that is no faster.
-const turnPage = 16
+const turnPage = 8
 
 // asksInTurn reports whether the heads of a problem ask together for the next turn.
 func (e *Engine) asksInTurn(p *Problem) bool {

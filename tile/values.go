@@ -126,7 +126,7 @@ func (g *laneGroup) sharesVectors(vec int) bool { return !g.within() && g.rowsPe
 func (m *weigher) packHeads(at *cursor, v *keyRows, g *laneGroup, weights *float32, keys span) {
 	from, e := keys.from&^(kernel.Int8Block-1), v.kv.Elem
 	groups := e.Int8Groups(at.problem.DimV)
-	v.toHead(at, g.head)
+	v.toHead(at, g.head, span{from: from, to: keys.to})
 	scales, apart := m.scales, groups*kernel.KeyBlock
 	inPlace := e.UnitValues() == 1 && v.scale != &v.scaleCopy[0] // those of all heads
 	if inPlace {
@@ -134,7 +134,7 @@ func (m *weigher) packHeads(at *cursor, v *keyRows, g *laneGroup, weights *float
 	}
 	for row, i := 0, 0; row < g.rows; row, i = row+g.rowsPerKV, i+1 {
 		if !inPlace {
-			v.toHead(at, g.head+i)
+			v.toHead(at, g.head+i, span{from: from, to: keys.to})
 			if e.UnitValues() == 1 {
 				copy(unsafe.Slice(ptr.At(m.scales, i*kernel.KeyBlock+keys.from), keys.to-keys.from), unsafe.Slice(floatsFrom(v.scale, keys.from), keys.to-keys.from))
 			}
@@ -223,7 +223,7 @@ func (w *workspace) decodeIntegers(at *cursor, laneGroups []laneGroup, keys span
 					v.toRows(head)
 					lane0, lanes = row, m.packSpread(at, v, g, b.scores, row, part)
 				default:
-					v.toHead(at, head)
+					v.toHead(at, head, span{from: from, to: to})
 					lane0, lanes = m.packHead(at, v, g, b.scores, row, part)
 				}
 				if v.order.turns {
