@@ -26344,8 +26344,10 @@ dims:
 // func convertNEON(a *kernel.ConvertArgs)
 //
 //	for k := range Rows, d := range Dim {
-//		Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+//		value = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+//		Dst[k*Stride+d] = Brain ? brain(value) : value
 //	}
+//	brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain
 //
 // Needs: asimd.
 // Registers:
@@ -26362,11 +26364,24 @@ dims:
 //	R1 Src, a row to ask for
 //	R2 Ahead
 //	R3 scratch
-//	all: V0 values; V1 scale
-//	Float8E4M3: V0 values; V1 carry; V2 bit 14; V3 scratch; V4 2^8
-//	Float8E5M2: V0 values
-//	BlockQ4_0: V0 codes; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code; V6 -8
-//	BlockQ4_1: V0 codes; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code
+//	float32: V0 values; V1 scale
+//	Float16: V0 values; V1 scale
+//	BFloat16: V0 values; V1 scale
+//	int8: V0 values; V1 scale
+//	BlockQ8_0: V0 values; V1 scale
+//	Float8E4M3: V0 values; V1 scale; V2 carry; V3 bit 14; V4 scratch; V5 2^8
+//	Float8E5M2: V0 values; V1 scale
+//	BlockQ4_0: V0 values; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code; V6 -8
+//	BlockQ4_1: V0 values; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code
+//	Brainfloat32: V0 values; V1 scale; V2 scratch; V3 1; V4 rounding; V5 bits of the upper half; V6 quiet bit; V7 scratch; V8 greatest bfloat16 that counts as 0
+//	BrainFloat16: V0 values; V1 scale; V2 scratch; V3 1; V4 rounding; V5 bits of the upper half; V6 quiet bit; V7 scratch; V8 greatest bfloat16 that counts as 0
+//	BrainBFloat16: V0 values; V1 scale; V2 scratch; V3 1; V4 rounding; V5 bits of the upper half; V6 quiet bit; V7 scratch; V8 greatest bfloat16 that counts as 0
+//	Brainint8: V0 values; V1 scale; V2 scratch; V3 1; V4 rounding; V5 bits of the upper half; V6 quiet bit; V7 scratch; V8 greatest bfloat16 that counts as 0
+//	BrainBlockQ8_0: V0 values; V1 scale; V2 scratch; V3 1; V4 rounding; V5 bits of the upper half; V6 quiet bit; V7 scratch; V8 greatest bfloat16 that counts as 0
+//	BrainFloat8E4M3: V0 values; V1 scale; V2 carry; V3 bit 14; V4 scratch; V5 2^8; V6 scratch; V7 1; V8 rounding; V9 bits of the upper half; V10 quiet bit; V11 scratch; V12 greatest bfloat16 that counts as 0
+//	BrainFloat8E5M2: V0 values; V1 scale; V2 scratch; V3 1; V4 rounding; V5 bits of the upper half; V6 quiet bit; V7 scratch; V8 greatest bfloat16 that counts as 0
+//	BrainBlockQ4_0: V0 values; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code; V6 -8; V7 0; V8 scratch; V9 1; V10 rounding; V11 bits of the upper half; V12 quiet bit; V13 scratch; V14 greatest bfloat16 that counts as 0
+//	BrainBlockQ4_1: V0 values; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code; V6 scratch; V7 1; V8 rounding; V9 bits of the upper half; V10 quiet bit; V11 scratch; V12 greatest bfloat16 that counts as 0
 TEXT ·convertNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R19 // a.Off
@@ -26374,7 +26389,9 @@ TEXT ·convertNEON(SB), NOSPLIT, $0-8
 	MOVD 56(R0), R22 // a.Dst
 	MOVD 64(R0), R23 // a.Stride
 	LSL $2, R23
-	MOVD 72(R0), R2 // a.Ahead
+	MOVD 80(R0), R2 // a.Ahead
+	MOVBU 72(R0), R26
+	CBNZ R26, Brain
 	MOVD 16(R0), R26 // a.Elem
 	CMP $1, R26
 	BEQ Float16
@@ -26418,9 +26435,41 @@ float32RowAhead:
 	MOVD (R0), R1 // a.Src
 	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
-	SUB $4, R26
+	SUB $32, R26
 	CMP $0, R26
-	BLT float32Few
+	BLT float32Rest
+	PCALIGN $32
+
+float32Vectors:
+	PRFM (R1), PLDL1KEEP
+	PRFM 64(R1), PLDL1KEEP
+	FMOVQ (R24), F0
+	FMOVQ F0, (R25)
+	FMOVQ 16(R24), F0
+	FMOVQ F0, 16(R25)
+	FMOVQ 32(R24), F0
+	FMOVQ F0, 32(R25)
+	FMOVQ 48(R24), F0
+	FMOVQ F0, 48(R25)
+	FMOVQ 64(R24), F0
+	FMOVQ F0, 64(R25)
+	FMOVQ 80(R24), F0
+	FMOVQ F0, 80(R25)
+	FMOVQ 96(R24), F0
+	FMOVQ F0, 96(R25)
+	FMOVQ 112(R24), F0
+	FMOVQ F0, 112(R25)
+	ADD $128, R1
+	ADD $128, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE float32Vectors
+
+float32Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT float32Last
 	PCALIGN $32
 
 float32Vector:
@@ -26433,8 +26482,13 @@ float32Vector:
 	SUB $4, R26
 	CMP $0, R26
 	BGE float32Vector
+
+float32Last:
 	CMP $-4, R26
 	BEQ float32Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT float32Few
 	MOVD R26, R3
 	LSL $2, R3
 	ADD R3, R24
@@ -26488,9 +26542,48 @@ Float16RowAhead:
 	MOVD (R0), R1 // a.Src
 	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
-	SUB $4, R26
+	SUB $32, R26
 	CMP $0, R26
-	BLT Float16Few
+	BLT Float16Rest
+	PCALIGN $32
+
+Float16Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVD (R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R25)
+	FMOVD 8(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 16(R25)
+	FMOVD 16(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 32(R25)
+	FMOVD 24(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 48(R25)
+	FMOVD 32(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 64(R25)
+	FMOVD 40(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 80(R25)
+	FMOVD 48(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 96(R25)
+	FMOVD 56(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 112(R25)
+	ADD $64, R1
+	ADD $64, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE Float16Vectors
+
+Float16Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT Float16Last
 	PCALIGN $32
 
 Float16Vector:
@@ -26504,8 +26597,13 @@ Float16Vector:
 	SUB $4, R26
 	CMP $0, R26
 	BGE Float16Vector
+
+Float16Last:
 	CMP $-4, R26
 	BEQ Float16Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT Float16Few
 	MOVD R26, R3
 	LSL $1, R3
 	ADD R3, R24
@@ -26562,9 +26660,48 @@ BFloat16RowAhead:
 	MOVD (R0), R1 // a.Src
 	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
-	SUB $4, R26
+	SUB $32, R26
 	CMP $0, R26
-	BLT BFloat16Few
+	BLT BFloat16Rest
+	PCALIGN $32
+
+BFloat16Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVD (R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R25)
+	FMOVD 8(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 16(R25)
+	FMOVD 16(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 32(R25)
+	FMOVD 24(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 48(R25)
+	FMOVD 32(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 64(R25)
+	FMOVD 40(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 80(R25)
+	FMOVD 48(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 96(R25)
+	FMOVD 56(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, 112(R25)
+	ADD $64, R1
+	ADD $64, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE BFloat16Vectors
+
+BFloat16Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT BFloat16Last
 	PCALIGN $32
 
 BFloat16Vector:
@@ -26578,8 +26715,13 @@ BFloat16Vector:
 	SUB $4, R26
 	CMP $0, R26
 	BGE BFloat16Vector
+
+BFloat16Last:
 	CMP $-4, R26
 	BEQ BFloat16Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT BFloat16Few
 	MOVD R26, R3
 	LSL $1, R3
 	ADD R3, R24
@@ -26639,9 +26781,72 @@ int8RowAhead:
 	FMOVS (R20), F1
 	VDUP V1.S[0], V1.S4
 	ADD $4, R20
-	SUB $4, R26
+	SUB $32, R26
 	CMP $0, R26
-	BLT int8Few
+	BLT int8Rest
+	PCALIGN $32
+
+int8Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE int8Vectors
+
+int8Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT int8Last
 	PCALIGN $32
 
 int8Vector:
@@ -26658,8 +26863,13 @@ int8Vector:
 	SUB $4, R26
 	CMP $0, R26
 	BGE int8Vector
+
+int8Last:
 	CMP $-4, R26
 	BEQ int8Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT int8Few
 	MOVD R26, R3
 	ADD R3, R24
 	MOVD R26, R3
@@ -26787,14 +26997,14 @@ BlockQ8_0Block:
 
 Float8E4M3:
 	MOVD $const00800080<>(SB), R17
-	FMOVS (R17), F1
-	VDUP V1.S[0], V1.S4
-	MOVD $const40004000<>(SB), R17
 	FMOVS (R17), F2
 	VDUP V2.S[0], V2.S4
+	MOVD $const40004000<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
 	MOVD $const43800000<>(SB), R17
-	FMOVS (R17), F4
-	VDUP V4.S[0], V4.S4
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
 	MOVD 40(R0), R21 // a.Rows
 	PCALIGN $32
 
@@ -26819,9 +27029,96 @@ Float8E4M3RowAhead:
 	MOVD (R0), R1 // a.Src
 	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
-	SUB $4, R26
+	SUB $32, R26
 	CMP $0, R26
-	BLT Float8E4M3Few
+	BLT Float8E4M3Rest
+	PCALIGN $32
+
+Float8E4M3Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE Float8E4M3Vectors
+
+Float8E4M3Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT Float8E4M3Last
 	PCALIGN $32
 
 Float8E4M3Vector:
@@ -26829,11 +27126,11 @@ Float8E4M3Vector:
 	FMOVS (R24), F0
 	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
 	VSHL $7, V0.H8, V0.H8
-	VADD V1.H8, V0.H8, V3.H8
-	VAND V2.B16, V3.B16, V3.B16
-	VEOR V3.B16, V0.B16, V0.B16
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
-	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
 	FMOVQ F0, (R25)
 	ADD $4, R1
 	ADD $4, R24
@@ -26841,8 +27138,13 @@ Float8E4M3Vector:
 	SUB $4, R26
 	CMP $0, R26
 	BGE Float8E4M3Vector
+
+Float8E4M3Last:
 	CMP $-4, R26
 	BEQ Float8E4M3Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT Float8E4M3Few
 	MOVD R26, R3
 	ADD R3, R24
 	MOVD R26, R3
@@ -26851,11 +27153,11 @@ Float8E4M3Vector:
 	FMOVS (R24), F0
 	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
 	VSHL $7, V0.H8, V0.H8
-	VADD V1.H8, V0.H8, V3.H8
-	VAND V2.B16, V3.B16, V3.B16
-	VEOR V3.B16, V0.B16, V0.B16
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
-	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
 	FMOVQ F0, (R25)
 	JMP Float8E4M3Next
 
@@ -26867,11 +27169,11 @@ Float8E4M3One:
 	MOVB (R24), R3
 	FMOVS R3, F0
 	VSHL $7, V0.H8, V0.H8
-	VADD V1.H8, V0.H8, V3.H8
-	VAND V2.B16, V3.B16, V3.B16
-	VEOR V3.B16, V0.B16, V0.B16
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
-	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
 	FMOVS F0, (R25)
 	ADD $1, R24
 	ADD $4, R25
@@ -26909,9 +27211,64 @@ Float8E5M2RowAhead:
 	MOVD (R0), R1 // a.Src
 	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
-	SUB $4, R26
+	SUB $32, R26
 	CMP $0, R26
-	BLT Float8E5M2Few
+	BLT Float8E5M2Rest
+	PCALIGN $32
+
+Float8E5M2Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE Float8E5M2Vectors
+
+Float8E5M2Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT Float8E5M2Last
 	PCALIGN $32
 
 Float8E5M2Vector:
@@ -26927,8 +27284,13 @@ Float8E5M2Vector:
 	SUB $4, R26
 	CMP $0, R26
 	BGE Float8E5M2Vector
+
+Float8E5M2Last:
 	CMP $-4, R26
 	BEQ Float8E5M2Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT Float8E5M2Few
 	MOVD R26, R3
 	ADD R3, R24
 	MOVD R26, R3
@@ -27173,6 +27535,2853 @@ BlockQ4_1Block:
 	ADD R23, R22
 	SUBS $1, R21
 	BNE BlockQ4_1Row
+	RET
+
+Brain:
+	MOVD 16(R0), R26 // a.Elem
+	CMP $1, R26
+	BEQ BrainFloat16
+	CMP $2, R26
+	BEQ BrainBFloat16
+	CMP $3, R26
+	BEQ Brainint8
+	CMP $4, R26
+	BEQ BrainBlockQ8_0
+	CMP $5, R26
+	BEQ BrainFloat8E4M3
+	CMP $6, R26
+	BEQ BrainFloat8E5M2
+	CMP $7, R26
+	BEQ BrainBlockQ4_0
+	CMP $8, R26
+	BEQ BrainBlockQ4_1
+
+Brainfloat32:
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+Brainfloat32Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, Brainfloat32RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP Brainfloat32RowAhead
+
+Brainfloat32RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE Brainfloat32RowAhead
+	MOVD 24(R19), R3
+
+Brainfloat32RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $32, R26
+	CMP $0, R26
+	BLT Brainfloat32Rest
+	PCALIGN $32
+
+Brainfloat32Vectors:
+	PRFM (R1), PLDL1KEEP
+	PRFM 64(R1), PLDL1KEEP
+	FMOVQ (R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVQ 16(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVQ 32(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVQ 48(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVQ 64(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVQ 80(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVQ 96(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVQ 112(R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+	ADD $128, R1
+	ADD $128, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE Brainfloat32Vectors
+
+Brainfloat32Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT Brainfloat32Last
+	PCALIGN $32
+
+Brainfloat32Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVQ (R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	ADD $16, R1
+	ADD $16, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE Brainfloat32Vector
+
+Brainfloat32Last:
+	CMP $-4, R26
+	BEQ Brainfloat32Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT Brainfloat32Few
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVQ (R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	JMP Brainfloat32Next
+
+Brainfloat32Few:
+	ADD $4, R26
+	PCALIGN $32
+
+Brainfloat32One:
+	FMOVS (R24), F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVS F0, (R25)
+	ADD $4, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE Brainfloat32One
+
+Brainfloat32Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE Brainfloat32Row
+	RET
+
+BrainFloat16:
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainFloat16Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainFloat16RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainFloat16RowAhead
+
+BrainFloat16RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainFloat16RowAhead
+	MOVD 24(R19), R3
+
+BrainFloat16RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $32, R26
+	CMP $0, R26
+	BLT BrainFloat16Rest
+	PCALIGN $32
+
+BrainFloat16Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVD (R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVD 8(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVD 16(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVD 24(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVD 32(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVD 40(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVD 48(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVD 56(R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+	ADD $64, R1
+	ADD $64, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE BrainFloat16Vectors
+
+BrainFloat16Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT BrainFloat16Last
+	PCALIGN $32
+
+BrainFloat16Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVD (R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	ADD $8, R1
+	ADD $8, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE BrainFloat16Vector
+
+BrainFloat16Last:
+	CMP $-4, R26
+	BEQ BrainFloat16Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT BrainFloat16Few
+	MOVD R26, R3
+	LSL $1, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVD (R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	JMP BrainFloat16Next
+
+BrainFloat16Few:
+	ADD $4, R26
+	PCALIGN $32
+
+BrainFloat16One:
+	MOVHU (R24), R3
+	FMOVS R3, F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVS F0, (R25)
+	ADD $2, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE BrainFloat16One
+
+BrainFloat16Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainFloat16Row
+	RET
+
+BrainBFloat16:
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainBFloat16Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainBFloat16RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainBFloat16RowAhead
+
+BrainBFloat16RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainBFloat16RowAhead
+	MOVD 24(R19), R3
+
+BrainBFloat16RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $32, R26
+	CMP $0, R26
+	BLT BrainBFloat16Rest
+	PCALIGN $32
+
+BrainBFloat16Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVD (R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVD 8(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVD 16(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVD 24(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVD 32(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVD 40(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVD 48(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVD 56(R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+	ADD $64, R1
+	ADD $64, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE BrainBFloat16Vectors
+
+BrainBFloat16Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT BrainBFloat16Last
+	PCALIGN $32
+
+BrainBFloat16Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVD (R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	ADD $8, R1
+	ADD $8, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE BrainBFloat16Vector
+
+BrainBFloat16Last:
+	CMP $-4, R26
+	BEQ BrainBFloat16Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT BrainBFloat16Few
+	MOVD R26, R3
+	LSL $1, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVD (R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	JMP BrainBFloat16Next
+
+BrainBFloat16Few:
+	ADD $4, R26
+	PCALIGN $32
+
+BrainBFloat16One:
+	MOVHU (R24), R3
+	LSL $16, R3
+	FMOVS R3, F0
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVS F0, (R25)
+	ADD $2, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE BrainBFloat16One
+
+BrainBFloat16Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainBFloat16Row
+	RET
+
+Brainint8:
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+Brainint8Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, Brainint8RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP Brainint8RowAhead
+
+Brainint8RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE Brainint8RowAhead
+	MOVD 24(R19), R3
+
+Brainint8RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	FMOVS (R20), F1
+	VDUP V1.S[0], V1.S4
+	MOVW (R20), R3
+	ADD $4, R20
+	CMP $595591168, R3
+	BLT Brainint8Unsure
+	CMP $2063597568, R3
+	BGE Brainint8Unsure
+	SUB $32, R26
+	CMP $0, R26
+	BLT Brainint8RestSure
+	PCALIGN $32
+
+Brainint8VectorsSure:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE Brainint8VectorsSure
+
+Brainint8RestSure:
+	ADD $28, R26
+	CMP $0, R26
+	BLT Brainint8LastSure
+	PCALIGN $32
+
+Brainint8VectorSure:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, (R25)
+	ADD $4, R1
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE Brainint8VectorSure
+
+Brainint8LastSure:
+	CMP $-4, R26
+	BEQ Brainint8NextSure
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT Brainint8FewSure
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, (R25)
+	JMP Brainint8NextSure
+
+Brainint8FewSure:
+	ADD $4, R26
+	PCALIGN $32
+
+Brainint8OneSure:
+	MOVB (R24), R3
+	SCVTFWS R3, F0
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE Brainint8OneSure
+
+Brainint8NextSure:
+	JMP Brainint8Sureness
+
+Brainint8Unsure:
+	SUB $32, R26
+	CMP $0, R26
+	BLT Brainint8Rest
+	PCALIGN $32
+
+Brainint8Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE Brainint8Vectors
+
+Brainint8Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT Brainint8Last
+	PCALIGN $32
+
+Brainint8Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	ADD $4, R1
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE Brainint8Vector
+
+Brainint8Last:
+	CMP $-4, R26
+	BEQ Brainint8Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT Brainint8Few
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	JMP Brainint8Next
+
+Brainint8Few:
+	ADD $4, R26
+	PCALIGN $32
+
+Brainint8One:
+	MOVB (R24), R3
+	SCVTFWS R3, F0
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE Brainint8One
+
+Brainint8Next:
+
+Brainint8Sureness:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE Brainint8Row
+	RET
+
+BrainBlockQ8_0:
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainBlockQ8_0Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainBlockQ8_0RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainBlockQ8_0RowAhead
+
+BrainBlockQ8_0RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainBlockQ8_0RowAhead
+	MOVD 24(R19), R3
+
+BrainBlockQ8_0RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BrainBlockQ8_0Block:
+	PRFM (R1), PLDL1KEEP
+	MOVHU (R24), R17
+	FMOVS R17, F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	VDUP V1.S[0], V1.S4
+	MOVHU (R24), R3
+	CMP $1, R3
+	BLT BrainBlockQ8_0Unsure
+	CMP $31744, R3
+	BGE BrainBlockQ8_0Unsure
+	FMOVS 2(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, (R25)
+	FMOVS 6(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 16(R25)
+	FMOVS 10(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 32(R25)
+	FMOVS 14(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 48(R25)
+	FMOVS 18(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 64(R25)
+	FMOVS 22(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 80(R25)
+	FMOVS 26(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 96(R25)
+	FMOVS 30(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V0.S4, V0.S4
+	VADD V2.S4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V0.B16
+	FMOVQ F0, 112(R25)
+	JMP BrainBlockQ8_0Sureness
+
+BrainBlockQ8_0Unsure:
+	FMOVS 2(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVS 6(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVS 10(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVS 14(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVS 18(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVS 22(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVS 26(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVS 30(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+
+BrainBlockQ8_0Sureness:
+	ADD $34, R1
+	ADD $34, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGT BrainBlockQ8_0Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainBlockQ8_0Row
+	RET
+
+BrainFloat8E4M3:
+	MOVD $const00800080<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	MOVD $const40004000<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const43800000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainFloat8E4M3Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainFloat8E4M3RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainFloat8E4M3RowAhead
+
+BrainFloat8E4M3RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainFloat8E4M3RowAhead
+	MOVD 24(R19), R3
+
+BrainFloat8E4M3RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $32, R26
+	CMP $0, R26
+	BLT BrainFloat8E4M3Rest
+	PCALIGN $32
+
+BrainFloat8E4M3Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE BrainFloat8E4M3Vectors
+
+BrainFloat8E4M3Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT BrainFloat8E4M3Last
+	PCALIGN $32
+
+BrainFloat8E4M3Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	ADD $4, R1
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE BrainFloat8E4M3Vector
+
+BrainFloat8E4M3Last:
+	CMP $-4, R26
+	BEQ BrainFloat8E4M3Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT BrainFloat8E4M3Few
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	JMP BrainFloat8E4M3Next
+
+BrainFloat8E4M3Few:
+	ADD $4, R26
+	PCALIGN $32
+
+BrainFloat8E4M3One:
+	MOVB (R24), R3
+	FMOVS R3, F0
+	VSHL $7, V0.H8, V0.H8
+	VADD V2.H8, V0.H8, V4.H8
+	VAND V3.B16, V4.B16, V4.B16
+	VEOR V4.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	VUSHR $16, V0.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V0.S4, V6.S4, V6.S4
+	WORD $0x4e20e40b // fcmeq v11.4s, v0.4s, v0.4s
+	VORR V10.B16, V0.B16, V0.B16
+	VBIT V11.B16, V6.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE BrainFloat8E4M3One
+
+BrainFloat8E4M3Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainFloat8E4M3Row
+	RET
+
+BrainFloat8E5M2:
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainFloat8E5M2Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainFloat8E5M2RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainFloat8E5M2RowAhead
+
+BrainFloat8E5M2RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainFloat8E5M2RowAhead
+	MOVD 24(R19), R3
+
+BrainFloat8E5M2RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $32, R26
+	CMP $0, R26
+	BLT BrainFloat8E5M2Rest
+	PCALIGN $32
+
+BrainFloat8E5M2Vectors:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	FMOVS 4(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 16(R25)
+	FMOVS 8(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 32(R25)
+	FMOVS 12(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 48(R25)
+	FMOVS 16(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 64(R25)
+	FMOVS 20(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 80(R25)
+	FMOVS 24(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 96(R25)
+	FMOVS 28(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, 112(R25)
+	ADD $32, R1
+	ADD $32, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGE BrainFloat8E5M2Vectors
+
+BrainFloat8E5M2Rest:
+	ADD $28, R26
+	CMP $0, R26
+	BLT BrainFloat8E5M2Last
+	PCALIGN $32
+
+BrainFloat8E5M2Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	ADD $4, R1
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE BrainFloat8E5M2Vector
+
+BrainFloat8E5M2Last:
+	CMP $-4, R26
+	BEQ BrainFloat8E5M2Next
+	MOVD 48(R0), R3 // a.Dim
+	CMP $4, R3
+	BLT BrainFloat8E5M2Few
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVQ F0, (R25)
+	JMP BrainFloat8E5M2Next
+
+BrainFloat8E5M2Few:
+	ADD $4, R26
+	PCALIGN $32
+
+BrainFloat8E5M2One:
+	MOVB (R24), R3
+	FMOVS R3, F0
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	VUSHR $16, V0.S4, V2.S4
+	VAND V3.B16, V2.B16, V2.B16
+	VADD V4.S4, V2.S4, V2.S4
+	VADD V0.S4, V2.S4, V2.S4
+	WORD $0x4e20e407 // fcmeq v7.4s, v0.4s, v0.4s
+	VORR V6.B16, V0.B16, V0.B16
+	VBIT V7.B16, V2.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $1, V0.H8, V2.H8
+	VUSHR $1, V2.S4, V2.S4
+	WORD $0x6ea83442 // cmhi v2.4s, v2.4s, v8.4s
+	VAND V2.B16, V0.B16, V0.B16
+	VSHL $16, V0.S4, V0.S4
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE BrainFloat8E5M2One
+
+BrainFloat8E5M2Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainFloat8E5M2Row
+	RET
+
+BrainBlockQ4_0:
+	MOVD $const0000000f<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $constfffffff8<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	VMOVI $0, V7.B16
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainBlockQ4_0Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainBlockQ4_0RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainBlockQ4_0RowAhead
+
+BrainBlockQ4_0RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainBlockQ4_0RowAhead
+	MOVD 24(R19), R3
+
+BrainBlockQ4_0RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BrainBlockQ4_0Block:
+	PRFM (R1), PLDL1KEEP
+	MOVHU (R24), R17
+	FMOVS R17, F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	VDUP V1.S[0], V1.S4
+	MOVHU (R24), R3
+	AND $32767, R3
+	CMP $1, R3
+	BLT BrainBlockQ4_0Unsure
+	CMP $31744, R3
+	BGE BrainBlockQ4_0Unsure
+	FMOVS 2(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, (R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 64(R25)
+	FMOVS 6(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 16(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 80(R25)
+	FMOVS 10(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 32(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 96(R25)
+	FMOVS 14(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 48(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V3.S4, V3.S4
+	VADD V8.S4, V3.S4, V3.S4
+	VAND V11.B16, V3.B16, V3.B16
+	FMOVQ F3, 112(R25)
+	JMP BrainBlockQ4_0Sureness
+
+BrainBlockQ4_0Unsure:
+	FMOVS 2(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, (R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 64(R25)
+	FMOVS 6(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 16(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 80(R25)
+	FMOVS 10(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 32(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 96(R25)
+	FMOVS 14(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 48(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	VUSHR $16, V3.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VADD V10.S4, V8.S4, V8.S4
+	VADD V3.S4, V8.S4, V8.S4
+	WORD $0x4e23e46d // fcmeq v13.4s, v3.4s, v3.4s
+	VORR V12.B16, V3.B16, V3.B16
+	VBIT V13.B16, V8.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V8.H8
+	VUSHR $1, V8.S4, V8.S4
+	WORD $0x6eae3508 // cmhi v8.4s, v8.4s, v14.4s
+	VAND V8.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 112(R25)
+
+BrainBlockQ4_0Sureness:
+	ADD $18, R1
+	ADD $18, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGT BrainBlockQ4_0Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainBlockQ4_0Row
+	RET
+
+BrainBlockQ4_1:
+	MOVD $const0000000f<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const0000237f<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BrainBlockQ4_1Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BrainBlockQ4_1RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BrainBlockQ4_1RowAhead
+
+BrainBlockQ4_1RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BrainBlockQ4_1RowAhead
+	MOVD 24(R19), R3
+
+BrainBlockQ4_1RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BrainBlockQ4_1Block:
+	PRFM (R1), PLDL1KEEP
+	MOVHU (R24), R17
+	FMOVS R17, F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	VDUP V1.S[0], V1.S4
+	MOVHU 2(R24), R17
+	FMOVS R17, F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	VDUP V2.S[0], V2.S4
+	FMOVS 4(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, (R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 64(R25)
+	FMOVS 8(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 16(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 80(R25)
+	FMOVS 12(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 32(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 96(R25)
+	FMOVS 16(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 48(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	VUSHR $16, V3.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VADD V8.S4, V6.S4, V6.S4
+	VADD V3.S4, V6.S4, V6.S4
+	WORD $0x4e23e46b // fcmeq v11.4s, v3.4s, v3.4s
+	VORR V10.B16, V3.B16, V3.B16
+	VBIT V11.B16, V6.B16, V3.B16
+	VUSHR $16, V3.S4, V3.S4
+	VSHL $1, V3.H8, V6.H8
+	VUSHR $1, V6.S4, V6.S4
+	WORD $0x6eac34c6 // cmhi v6.4s, v6.4s, v12.4s
+	VAND V6.B16, V3.B16, V3.B16
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ F3, 112(R25)
+	ADD $20, R1
+	ADD $20, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGT BrainBlockQ4_1Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BrainBlockQ4_1Row
 	RET
 
 // func storeNEON(a *kernel.StoreArgs)

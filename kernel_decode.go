@@ -12,6 +12,11 @@ func convertGeneric(a *kernel.ConvertArgs) {
 	for r := range a.Rows {
 		row := unsafe.Slice(ptr.At(a.Dst, r*a.Stride), a.Dim)
 		a.Elem.Values(row, unsafe.Add(a.Src, a.Off[r]), 0, a.UnitStride, rowScale(a.Elem, a.Scale, r))
+		if a.Brain {
+			for i, x := range row {
+				row[i] = kernel.Brain(x)
+			}
+		}
 	}
 }
 

@@ -141,7 +141,8 @@ type DecodeAccumulateArgs struct {
 //
 //	for k := range Rows {
 //		for d := range Dim {
-//			Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, UnitStride, Scale[k])
+//			value := Elem.Value(Src + Off[k], d, UnitStride, Scale[k])
+//			Dst[k*Stride+d] = value, or what [Brain] returns of it, if Brain
 //		}
 //	}
 type ConvertArgs struct {
@@ -154,6 +155,7 @@ type ConvertArgs struct {
 	Dim        int      // at least 1; of blocks, a multiple of BlockValues
 	Dst        *float32 // [Rows][Stride]
 	Stride     int      // at least Dim
+	Brain      bool     // numbers are those of class BFloat16
 
 	// Ahead, if not nil, has bytes from Src to a row that a kernel may ask the CPU to bring into a
 	// cache with each. No address there needs to be valid.

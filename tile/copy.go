@@ -258,8 +258,7 @@ func (r *keyRows) operand(c *copier, set *kernel.Set, n, dim int) (first unsafe.
 		return r.first(), r.stride / 4, r.kv.Stride[3] / 4
 	}
 	if !r.copied {
-		r.copy(c, set, n, dim)
-		if r.rounds {
+		if rounded := r.copy(c, set, n, dim); r.rounds && !rounded {
 			c.rounder.rows(set, r, n, dim)
 		}
 		r.copied = true
@@ -278,8 +277,8 @@ func (r *keyRows) first() unsafe.Pointer {
 	return unsafe.Add(r.base, r.off[0])
 }
 
-// copy makes the copy of the n rows that their form says, float32 of any type.
-func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
+// copy makes the copy of the n rows that their form says, float32 of any type. It reports whether they are rounded, too.
+func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) (rounded bool) {
 	off := r.offsets(0)
 	float32s := r.kv.Elem == kernel.Float32
 	switch {
@@ -294,6 +293,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 		}
 	case r.form != asColumns:
 		r.convert(c, set, off, 0, n, dim, r.floats, dim+rowPad)
+		rounded = c.convertArgs.Brain
 	case float32s:
 		for k := 0; k < n; k += set.Lanes {
 			m := min(set.Lanes, n-k)
@@ -311,14 +311,16 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			}
 			c.transpose(set, c.floats, m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
 		}
+		rounded = c.convertArgs.Brain
 	}
+	return rounded
 }
 
-// convert makes float32 of m rows from row k on.
+// convert makes float32 of m rows from row k on, rounded if they are to be and not in pairs.
 func (r *keyRows) convert(c *copier, set *kernel.Set, off *[2 * kernel.KeyBlock]int, k, m, dim int, dst *float32, stride int) {
 	a := &c.convertArgs
 	a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(off[k:]), r.kv.Elem, r.kv.Stride[3]
 	a.Scale, a.Rows, a.Dim = floatsFrom(r.scale, k), m, dim
-	a.Dst, a.Stride = dst, stride
+	a.Dst, a.Stride, a.Brain = dst, stride, r.rounds && r.pairs == unpaired
 	set.Convert(a)
 }

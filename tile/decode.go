@@ -243,7 +243,7 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 				}
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
-					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, a.Dim)
+					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, at.engine.set, k, a.Keys, a.Dim)
 					if rows.order.rows > 0 {
 						a.Off = rows.offsetsNext(k, next)
 					}
@@ -283,7 +283,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.MaskFrom = clamp(keys.full-k, 0, a.Keys)
-					a.V, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, dim)
+					a.V, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, at.engine.set, k, a.Keys, dim)
 					if rows.order.rows > 0 {
 						a.Off = rows.offsetsNext(k, next)
 					}
@@ -321,7 +321,7 @@ func (r *keyRows) atOnce(n int) int {
 }
 
 // operand returns n rows from row k of the block on as kernels read them: where they are, or made float32.
-func (d *decoder) operand(r *keyRows, round *rounder, set *kernel.Set, k, n, dim int) (unsafe.Pointer, *[2 * kernel.KeyBlock]int, kernel.Elem, *float32) {
+func (d *decoder) operand(r *keyRows, set *kernel.Set, k, n, dim int) (unsafe.Pointer, *[2 * kernel.KeyBlock]int, kernel.Elem, *float32) {
 	off := r.offsets(k)
 	if r.direct() {
 		return r.base, off, r.kv.Elem, floatsFrom(r.scale, k)
@@ -335,12 +335,9 @@ func (d *decoder) operand(r *keyRows, round *rounder, set *kernel.Set, k, n, dim
 	}
 	a := &d.convertArgs
 	a.Src, a.Off, a.Ahead = r.base, (*[kernel.KeyBlock]int)(off[:kernel.KeyBlock]), (*[kernel.KeyBlock]int)(off[kernel.Upcoming:])
-	a.Elem, a.UnitStride, a.Rows, a.Dim = r.kv.Elem, r.kv.Elem.Unit(), n, dim
+	a.Elem, a.UnitStride, a.Rows, a.Dim, a.Brain = r.kv.Elem, r.kv.Elem.Unit(), n, dim, r.rounds
 	a.Scale, a.Dst, a.Stride = floatsFrom(r.scale, k), d.rows, stride
 	set.Convert(a)
-	if r.rounds {
-		round.round(set, d.rows, (n-1)*stride+dim)
-	}
 	return unsafe.Pointer(d.rows), &d.rowsOff, kernel.Float32, nil
 }
 
@@ -415,7 +412,11 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	switch {
 	case p.integers():
 		k.near, k.rows = e.tuning.Near, p.rowsAhead()
-	case (!p.rounds() || e.brains(&p.K)) && e.streamsKeys(p):
+	case e.copiesKeys(p):
+		if e.tuning.Near {
+			k = p.K.inStream(p.DimQK)
+		}
+	case e.streamsKeys(p):
 		k = p.K.inStream(p.DimQK)
 		if e.pieces(&p.K) {
 			row := p.K.rowBytes(p.DimQK)
@@ -427,7 +428,11 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	case p.integerValues():
 		v.ahead = kernel.KeyBlock // scales of a whole block are read before its values
 		v.near, v.rows = e.tuning.Near, p.rowsAhead()
-	case (!p.roundsValues() || e.brainValues(p)) && e.streamsValues(p):
+	case e.copiesValues(p):
+		if e.tuning.Near {
+			v = p.V.inStream(p.DimV)
+		}
+	case e.streamsValues(p):
 		v = p.V.inStream(p.DimV)
 		switch {
 		case e.pieces(&p.V):

@@ -31,8 +31,12 @@ func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 
 // direct reports whether decoding reads keys and values as they are.
 func (e *Engine) direct(p *Problem) bool {
-	return p.K.Elem.Direct() && p.V.Elem.Direct() && (!p.rounds() || e.brains(&p.K)) && (!p.roundsValues() || e.brainValues(p))
+	return p.K.Elem.Direct() && p.V.Elem.Direct() && !e.copiesKeys(p) && !e.copiesValues(p)
 }
+
+// copiesKeys reports whether decoding makes a rounded copy of keys, copiesValues of values.
+func (e *Engine) copiesKeys(p *Problem) bool   { return p.rounds() && !e.brains(&p.K) }
+func (e *Engine) copiesValues(p *Problem) bool { return p.roundsValues() && !e.brainValues(p) }
 
 // brains reports whether decoding reads rows as they are in class BFloat16: kernels leave out what is below the least number.
 func (e *Engine) brains(t *KV) bool { return e.set.BrainRows && t.Elem == kernel.BFloat16 }

@@ -297,6 +297,7 @@ type Arch struct {
 	// that of least, unless they are NaN. StorePairs stores such numbers, each two of them as a pair. They are
 	// nil of an Arch that takes Pairs in Go. tmp is free, and v is lost by StorePairs.
 	KeepAbove  func(f *Func, least string, v, tmp Vec)
+	BrainFloat func(f *Func, v Vec, b *brain) // if not nil, both, and a shift to the upper halves
 	StorePairs func(f *Func, v, tmp Vec, addr string)
 	// DotPairs, if not nil, is acc += x*y of the upper halves of lanes, and then of the lower ones, which
 	// are bfloat16 numbers, none of them subnormal.

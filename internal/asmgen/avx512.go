@@ -182,6 +182,17 @@ var avx512 = func() *Arch {
 		f.Op("VPCMPUD", cmpIntAbove, least, tmp, maskTmp)
 		f.Op("VMOVDQA32.Z", v, maskTmp, v)
 	}
+	arch.BrainFloat = func(f *Func, v Vec, b *brain) {
+		f.mask("K6 numbers that are odd, K7 those that are large enough")
+		const odd = "K6"
+		f.Op("VPTESTMD", b.last, v, odd)
+		f.Op("VPADDD", v, v, b.scratch) // without the sign
+		f.Op("VPCMPUD", cmpIntAtLeast, b.tops, b.scratch, maskTmp)
+		f.Op("VPADDD", b.half, v, b.scratch)
+		f.Op("VPADDD", b.up, v, odd, b.scratch)
+		f.Op("VFIXUPIMMPS", 0, b.special, v, b.scratch)
+		f.Op("VPANDD.Z", b.all, b.scratch, maskTmp, v)
+	}
 	arch.StorePairs = func(f *Func, v, tmp Vec, addr string) {
 		f.Op("VPSRLQ", 32, v, tmp)
 		f.Op("VPSLLD", 16, v, v)

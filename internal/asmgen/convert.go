@@ -9,8 +9,10 @@ import (
 
 const convertFormula = `
 for k := range Rows, d := range Dim {
-	Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+	value = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+	Dst[k*Stride+d] = Brain ? brain(value) : value
 }
+brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain
 `
 
 // A converter is the body of Convert for a type of elements.
@@ -27,7 +29,14 @@ type converter struct {
 	v, factor        Vec
 	quarter          quarter
 	codes            fourBits
+	rounds           bool // to the numbers of class BFloat16
+	sure             bool // no number is NaN, infinite or too small for LeastBrain, unless it is 0
+	brain            brain
 }
+
+// convertValues are the values of a row that are converted between two tests for its end, and convertVectors is the
+// most vectors of these.
+const convertValues, convertVectors = 64, 8
 
 // convert writes Convert where UnitStride is that of units without gaps.
 func convert(arch *Arch) *Func {
@@ -38,31 +47,98 @@ func convert(arch *Arch) *Func {
 		src: f.int("Src"), dst: f.int("Dst"), n: f.int("dims left"),
 		ahead: f.int("Src, a row to ask for"), aheadOff: f.int("Ahead"), tmp: f.int("scratch"),
 	}
-	m := f.vectors("all:")
-	c.v, c.factor = m.one("values"), m.one("scale")
 	f.load("Off", c.off)
 	f.load("Scale", c.scale)
 	f.load("Dst", c.row)
 	f.loadBytes("Stride", c.stride)
 	f.load("Ahead", c.aheadOff)
+	f.LoadByte(f, f.arg("Brain"), c.n)
+	f.Branch(f, c.n, "NE", "$0", brainPrefix)
 	f.byElem(c.n, func(e kernel.Elem) {
+		c.elem = e
+		c.emit()
+	})
+	f.Label(brainPrefix)
+	c.rounds = true
+	f.byElemAs(kernel.Elems(), brainPrefix, c.n, func(e kernel.Elem) {
 		c.elem = e
 		c.emit()
 	})
 	return f
 }
 
+// brainPrefix begins labels of what makes numbers of class BFloat16.
+const brainPrefix = "Brain"
+
+func (c *converter) name(what string) string {
+	name := c.elem.String() + what
+	if c.sure {
+		name += "Sure"
+	}
+	if c.rounds {
+		return brainPrefix + name
+	}
+	return name
+}
+
+// open reserves registers, and loads what the type wants.
+func (c *converter) open() {
+	m := c.vectors(c.name(":"))
+	c.v, c.factor = m.one("values"), m.one("scale")
+	switch c.elem {
+	case kernel.E4M3, kernel.E5M2:
+		c.openFloat8(m)
+	case kernel.Q4_0, kernel.Q4_1:
+		c.openFourBits(m)
+	}
+	if c.rounds {
+		c.brain = m.brain()
+	}
+}
+
+// round rounds numbers, if that is wanted.
+func (c *converter) round(v Vec) {
+	switch {
+	case c.sure:
+		if c.elem == kernel.Q4_0 { // the scale may be negative
+			c.Op(c.AddV, c.codes.zero, v, v)
+		}
+		c.brainSure(v, &c.brain)
+	case c.rounds:
+		c.brainFloat(v, &c.brain)
+	}
+}
+
+// Scales of which integers of up to 8 bits make numbers that are sure: bits of float32 and of binary16 from the least on, and the
+// first beyond these. That of Int8 and Q8_0 is positive, so that no product is -0. Q4_0 adds +0.
+const (
+	leastSure, beyondSure         = leastBrain << 16, (127 + 119) << 23
+	leastSureHalf, beyondSureHalf = 1, 0x7c00
+)
+
+// bySureness writes body twice where numbers are rounded: for a scale whose bits are in scratch, if these are between the bounds, and
+// for others.
+func (c *converter) bySureness(least, beyond int, body func()) {
+	if c.rounds {
+		unsure, done := c.name("Unsure"), c.name("Sureness")
+		c.Branch(c.Func, c.tmp, "LT", imm(least), unsure)
+		c.Branch(c.Func, c.tmp, "GE", imm(beyond), unsure)
+		c.sure = true
+		body()
+		c.sure = false
+		c.Jump(done)
+		c.Label(unsure)
+		defer c.Label(done)
+	}
+	body()
+}
+
 // rowsAhead is how many rows ahead Convert asks for memory where nobody says which row is next.
 const rowsAhead = 4
 
 func (c *converter) emit() {
-	row := c.elem.String() + "Row"
-	switch c.elem {
-	case kernel.E4M3, kernel.E5M2:
-		c.openFloat8()
-	case kernel.Q4_0, kernel.Q4_1:
-		c.openFourBits()
-	}
+	row := c.name("Row")
+	c.open()
 	c.load("Rows", c.rows)
 	c.Loop(row)
 	c.load("Src", c.src)
@@ -86,16 +162,24 @@ func (c *converter) emit() {
 	case kernel.Q8_0:
 		c.blocks(func() {
 			c.BroadcastHalf(c.Func, mem(c.src, 0), c.factor)
-			for i := range kernel.BlockValues / c.Lanes {
-				c.vector(quants+i*c.Lanes, i*c.Bytes())
+			if c.rounds {
+				c.LoadHalfInt(c.Func, mem(c.src, 0), c.tmp)
 			}
+			c.bySureness(leastSureHalf, beyondSureHalf, func() {
+				for i := range kernel.BlockValues / c.Lanes {
+					c.vector(quants+i*c.Lanes, i*c.Bytes())
+				}
+			})
 		})
 	case kernel.Q4_0, kernel.Q4_1:
 		c.blocks(func() { c.fourBits() })
 	case kernel.Int8:
 		c.Broadcast(c.Func, mem(c.scale, 0), c.factor)
+		if c.rounds {
+			c.LoadSigned(c.Func, mem(c.scale, 0), c.tmp)
+		}
 		c.Op(c.Add, 4, c.scale)
-		c.elements()
+		c.bySureness(leastSure, beyondSure, c.elements)
 	default:
 		c.elements()
 	}
@@ -106,7 +190,7 @@ func (c *converter) emit() {
 
 // blocks converts a row of blocks, one by body.
 func (c *converter) blocks(body func()) {
-	loop := c.elem.String() + "Block"
+	loop := c.name("Block")
 	c.Loop(loop)
 	c.PrefetchNear(c.Func, mem(c.ahead, 0))
 	body()
@@ -128,22 +212,36 @@ func width(e kernel.Elem) int {
 	return e.Unit()
 }
 
-// elements converts a row of single elements. What is left after whole vectors is
+// elements converts a row of single elements, several vectors at a time and then one. What is left after whole vectors is
 // converted with elements before it or, if these are too few, one by one.
 func (c *converter) elements() {
-	name := func(what string) string { return c.elem.String() + what }
-	unit := c.elem.Unit()
-	c.Op(c.Sub, c.Lanes, c.n)
-	c.Branch(c.Func, c.n, "LT", "$0", name("Few"))
-	c.Loop(name("Vector"))
-	c.PrefetchNear(c.Func, mem(c.ahead, 0))
-	c.vector(0, 0)
-	c.Op(c.Add, unit*c.Lanes, c.ahead)
-	c.Op(c.Add, unit*c.Lanes, c.src)
-	c.Op(c.Add, c.Bytes(), c.dst)
-	c.Op(c.Sub, c.Lanes, c.n)
-	c.Branch(c.Func, c.n, "GE", "$0", name("Vector"))
+	name, unit := c.name, c.elem.Unit()
+	vecs := min(convertValues/c.Lanes, convertVectors)
+	turn := func(what string, vecs int) {
+		c.Loop(name(what))
+		for at := 0; at < vecs*c.Lanes*unit; at += cacheLine {
+			c.PrefetchNear(c.Func, mem(c.ahead, at))
+		}
+		for i := range vecs {
+			c.vector(i*c.Lanes*unit, i*c.Bytes())
+		}
+		c.Op(c.Add, vecs*unit*c.Lanes, c.ahead)
+		c.Op(c.Add, vecs*unit*c.Lanes, c.src)
+		c.Op(c.Add, vecs*c.Bytes(), c.dst)
+		c.Op(c.Sub, vecs*c.Lanes, c.n)
+		c.Branch(c.Func, c.n, "GE", "$0", name(what))
+	}
+	c.Op(c.Sub, vecs*c.Lanes, c.n)
+	c.Branch(c.Func, c.n, "LT", "$0", name("Rest"))
+	turn("Vectors", vecs)
+	c.Label(name("Rest"))
+	c.Op(c.Add, (vecs-1)*c.Lanes, c.n)
+	c.Branch(c.Func, c.n, "LT", "$0", name("Last"))
+	turn("Vector", 1)
+	c.Label(name("Last"))
 	c.Branch(c.Func, c.n, "EQ", imm(-c.Lanes), name("Next"))
+	c.load("Dim", c.tmp)
+	c.Branch(c.Func, c.tmp, "LT", imm(c.Lanes), name("Few"))
 	for _, p := range []struct {
 		ptr  Int
 		unit int
@@ -165,6 +263,7 @@ func (c *converter) elements() {
 		c.LoadOne(c.Func, c.elem, mem(c.src, 0), c.tmp, c.v)
 	}
 	c.scaled()
+	c.round(c.v)
 	c.StoreElement(c.Func, c.v, mem(c.dst, 0))
 	c.Op(c.Add, unit, c.src)
 	c.Op(c.Add, 4, c.dst)
@@ -181,6 +280,7 @@ func (c *converter) vector(src, dst int) {
 		c.LoadElem(c.Func, c.elem, mem(c.src, src), c.v)
 	}
 	c.scaled()
+	c.round(c.v)
 	c.Op(c.Store, c.v, mem(c.dst, dst))
 }
 

@@ -18,9 +18,7 @@ type quarter struct{ carry, sign, tmp Vec }
 func (c *converter) float8() bool { return c.elem == kernel.E4M3 || c.elem == kernel.E5M2 }
 
 // openFloat8 prepares for Float8.
-func (c *converter) openFloat8() {
-	m := c.vectors(c.elem.String() + ":")
-	c.v = m.one("values")
+func (c *converter) openFloat8(m *vecMap) {
 	if c.elem == kernel.E4M3 {
 		c.quarter = m.quarter()
 		c.factor = Vec(m.constant(quarterScale, "2^8"))
@@ -53,6 +51,7 @@ type fourBits struct {
 	numbers, scaled Vec // of all codes, with Lookup
 	add, code, x    Vec
 	lower, less     Vec // bits of a code; what is added to it
+	zero            Vec // +0, of sure numbers
 }
 
 // Where the parts of a block are.
@@ -63,9 +62,7 @@ const (
 )
 
 // openFourBits prepares for fourBits.
-func (c *converter) openFourBits() {
-	m := c.vectors(c.elem.String() + ":")
-	c.v, c.factor = m.one("codes"), m.one("scale")
+func (c *converter) openFourBits(m *vecMap) {
 	b := fourBits{add: m.one("Min"), x: m.one("values")}
 	if c.Lookup != nil {
 		b.numbers, b.scaled = m.one("numbers of codes"), m.one("values of codes")
@@ -75,6 +72,10 @@ func (c *converter) openFourBits() {
 		b.lower = m.bits(15, "bits of a code")
 		if c.elem == kernel.Q4_0 {
 			b.less = m.bits(1<<32-8, "-8")
+			if c.rounds {
+				b.zero = m.one("0")
+				c.Zero(c.Func, b.zero)
+			}
 		}
 	}
 	c.codes = b
@@ -100,28 +101,39 @@ func (c *converter) fourBits() {
 	}
 	if c.Lookup != nil {
 		values(b.numbers, b.scaled)
+		c.round(b.scaled)
 	}
 	const half = kernel.BlockValues / 2
-	for i := range half / c.Lanes {
-		c.LoadBytes(c.Func, mem(c.src, at+i*c.Lanes), c.v)
-		for j := range 2 {
-			if j > 0 {
-				c.Op(c.ShrV, 4, c.v, c.v)
-			}
-			x := b.x
-			if c.Lookup != nil {
-				c.Lookup(c.Func, b.scaled, c.v, x)
-			} else {
-				c.Op(c.AndV, b.lower, c.v, b.code)
-				if b.less != "" {
-					c.Op(c.AddInts, b.less, b.code, b.code)
+	body := func() {
+		for i := range half / c.Lanes {
+			c.LoadBytes(c.Func, mem(c.src, at+i*c.Lanes), c.v)
+			for j := range 2 {
+				if j > 0 {
+					c.Op(c.ShrV, 4, c.v, c.v)
 				}
-				c.IntToFloat(c.Func, b.code, b.code)
-				values(b.code, x)
+				x := b.x
+				if c.Lookup != nil {
+					c.Lookup(c.Func, b.scaled, c.v, x)
+				} else {
+					c.Op(c.AndV, b.lower, c.v, b.code)
+					if b.less != "" {
+						c.Op(c.AddInts, b.less, b.code, b.code)
+					}
+					c.IntToFloat(c.Func, b.code, b.code)
+					values(b.code, x)
+					c.round(x)
+				}
+				c.Op(c.Store, x, mem(c.dst, j*4*half+i*c.Bytes()))
 			}
-			c.Op(c.Store, x, mem(c.dst, j*4*half+i*c.Bytes()))
 		}
 	}
+	if b.zero == "" {
+		body()
+		return
+	}
+	c.LoadHalfInt(c.Func, mem(c.src, 0), c.tmp)
+	c.Op(c.And, 1<<15-1, c.tmp) // without the sign
+	c.bySureness(leastSureHalf, beyondSureHalf, body)
 }
 
 // float8 returns the body for E4M3 and E5M2, which is that of package fp: to a magnitude a power of two is

@@ -21,6 +21,42 @@ const (
 	belowBrain = leastBrain - 1
 )
 
+// leastRounded is the bits of the least number that rounds to kernel.LeastBrain: the tie below it goes to even.
+const leastRounded = leastBrain<<16 - 1<<15
+
+// brain reserves registers for brainFloat, and loads the bits.
+func (m *vecMap) brain() brain {
+	b := brain{scratch: m.one("scratch"), one: m.bits(1, "1"), half: m.bits(0x7fff, "rounding"), all: m.bits(0xffff0000, "bits of the upper half")}
+	if m.f.BrainFloat != nil {
+		b.up, b.last = m.bits(0x8000, "rounding of odd ones"), m.bits(0x10000, "last place")
+		b.special, b.tops = m.bits(0x22, "NaNs made quiet"), m.bits(2*leastRounded, "least magnitude, twice")
+		return b
+	}
+	b.quiet, b.tmp = m.bits(0x400000, "quiet bit"), m.one("scratch")
+	b.below = string(m.bits(belowBrain, "greatest bfloat16 that counts as 0"))
+	return b
+}
+
+// brainFloat makes numbers of class BFloat16 of v, as float32.
+func (f *Func) brainFloat(v Vec, b *brain) {
+	if f.BrainFloat != nil {
+		f.BrainFloat(f, v, b)
+		return
+	}
+	f.RoundBrain(f, v, b.scratch, b)
+	f.KeepAbove(f, b.below, v, b.scratch)
+	f.Op(f.ShlV, 16, v, v)
+}
+
+// brainSure is brainFloat of numbers that are neither NaN nor infinite, nor nearer to zero than kernel.LeastBrain unless they are +0.
+func (f *Func) brainSure(v Vec, b *brain) {
+	f.Op(f.ShrV, 16, v, b.scratch)
+	f.Op(f.AndV, b.one, b.scratch, b.scratch)
+	f.Op(f.AddInts, b.half, v, v)
+	f.Op(f.AddInts, b.scratch, v, v)
+	f.Op(f.AndV, b.all, v, v)
+}
+
 // hasPairs reports whether the Arch has what Pairs takes.
 func hasPairs(arch *Arch) bool { return arch.KeepAbove != nil }
 

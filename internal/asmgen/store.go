@@ -93,6 +93,12 @@ func (c *storer) emit() {
 type brain struct {
 	one, half, quiet Vec // bits: 1, the half of the last place less 1, and what makes a NaN quiet
 	tmp              Vec
+
+	scratch       Vec    // of brainFloat, as what follows
+	below         string // bits of the greatest bfloat16 that counts as 0
+	up, last      Vec    // of BrainFloat: bits of the half, and of the last place
+	special, tops Vec    // what VFIXUPIMMPS makes of NaNs, and twice the least that is not rounded to 0
+	all           Vec    // bits of the upper half
 }
 
 // bits broadcasts bits into a register.

@@ -161,6 +161,13 @@ var decodeFaults = []fault{
 	{"forgets scales", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) { convertScaled(a, func(int) float32 { return 1 }) }
 	}},
+	{"does not round", "Convert", "want", func(s *kernel.Funcs) {
+		s.Convert = func(a *kernel.ConvertArgs) {
+			b := *a
+			b.Brain = false
+			convert(&b)
+		}
+	}},
 	{"flushes subnormals", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			convert(a)

@@ -137,10 +137,12 @@ func (s *suite) convert(int) {
 				s.begin()
 				rows := 1 + s.IntN([]int{1, 9, kernel.KeyBlock}[s.IntN(3)])
 				stride := s.stride(dim)
-				g := choose(s.Rand, numbers)
+				brain := s.IntN(2) == 0
+				g := s.decodeKind(decodeShape{brain: brain})
 				src, off, scale := s.elems("Src", e, rows, dim, l, g)
 				a := kernel.ConvertArgs{
-					Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: l.inner, Scale: scale, Rows: rows, Dim: dim,
+					Brain: brain,
+					Src:   src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: l.inner, Scale: scale, Rows: rows, Dim: dim,
 					Dst: s.matrix("Dst", rows, dim, stride, unwritten), Stride: stride,
 				}
 				if s.IntN(2) == 0 {
@@ -148,20 +150,21 @@ func (s *suite) convert(int) {
 				}
 				got := a
 				what := func() string {
-					return fmt.Sprintf("Convert %v rows=%d dim=%d stride=%d %v %s", e, rows, dim, stride, l, g.name)
+					return fmt.Sprintf("Convert %v brain=%t rows=%d dim=%d stride=%d %v %s", e, brain, rows, dim, stride, l, g.name)
 				}
 				s.check(what, func() { convert(&a) }, func() { s.set.Convert(&got) })
 				unchanged(s, what, got, a)
 			}
 		}
 		if e.UnitValues() == 1 && e.Unit() <= 2 && e.Scale() == kernel.NoScale {
-			s.convertAll(e)
+			s.convertAll(e, false)
+			s.convertAll(e, true)
 		}
 	}
 }
 
 // convertAll converts every number of 16 bits, or of 8.
-func (s *suite) convertAll(e kernel.Elem) {
+func (s *suite) convertAll(e kernel.Elem, brain bool) {
 	unit := e.Unit()
 	all, rows := 1<<(8*unit), 16
 	for number := 0; number < all; number += rows * 256 {
@@ -177,10 +180,10 @@ func (s *suite) convertAll(e kernel.Elem) {
 			}
 		}
 		a := kernel.ConvertArgs{
-			Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: unit, Rows: rows, Dim: 256,
+			Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: unit, Rows: rows, Dim: 256, Brain: brain,
 			Dst: s.matrix("Dst", rows, 256, 256, unwritten), Stride: 256,
 		}
-		what := func() string { return fmt.Sprintf("Convert %v from %#04x on", e, number) }
+		what := func() string { return fmt.Sprintf("Convert %v brain=%t from %#04x on", e, brain, number) }
 		s.check(what, func() { convert(&a) }, func() { s.set.Convert(&a) })
 	}
 }

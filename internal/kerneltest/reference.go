@@ -239,7 +239,11 @@ func scaleOf(e kernel.Elem, scale *float32, row int) float32 {
 func convert(a *kernel.ConvertArgs) {
 	for k := range a.Rows {
 		for d := range a.Dim {
-			*ptr.At(a.Dst, k*a.Stride+d) = a.Elem.Value(unsafe.Add(a.Src, a.Off[k]), d, a.UnitStride, scaleOf(a.Elem, a.Scale, k))
+			value := a.Elem.Value(unsafe.Add(a.Src, a.Off[k]), d, a.UnitStride, scaleOf(a.Elem, a.Scale, k))
+			if a.Brain {
+				value = brain(value)
+			}
+			*ptr.At(a.Dst, k*a.Stride+d) = value
 		}
 	}
 }
