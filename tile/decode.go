@@ -403,6 +403,7 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 		together := e.asksInTurn(p)
 		k, v = e.inTurn(&p.K, p.DimQK, together), e.inTurn(&p.V, p.DimV, together)
 		k.near = k.near || e.tuning.Near && p.integers()
+		v.near = v.near && !e.pieces(&p.V) // DecodeAccumulate asks for its rows at the dims that it reads, then, which is faster in turns
 		if p.integerValues() {
 			v.step, v.near = max(v.step, kernel.Int8Block), e.tuning.Near
 		}
