@@ -82,9 +82,9 @@ func weightSizes(typ qkv.WeightType) [][2]int {
 // set and the workers.
 func TestWeights(t *testing.T) {
 	t.Parallel()
-	rows := []int{1, 2, 3, 7, 16, 64, 130}
+	rows := []int{1, 2, 3, 7, 11, 16, 64, 130}
 	if testing.Short() {
-		rows = []int{1, 7, 33}
+		rows = []int{1, 7, 11, 33}
 	}
 	for _, typ := range weightTypes {
 		r := rand.New(rand.NewPCG(1, uint64(typ)))

@@ -58,7 +58,7 @@ func (p *Product) phase() phase {
 // packed reports whether the weights of all parts are packed, as they are multiplied by.
 func (p *Product) packed() bool {
 	for i := range p.Parts {
-		if part := &p.Parts[i]; part.Panels == nil || part.inStrips() && !p.fewOfStrips() {
+		if part := &p.Parts[i]; part.Panels == nil || part.inStrips() && !p.fewOfStrips(part) {
 			return false
 		}
 	}

@@ -94,15 +94,25 @@ func (e *Engine) fuses(p *Product, part *Part) bool {
 func (p *Product) few(set *kernel.Set, part *Part) bool {
 	switch {
 	case part.inStrips():
-		return p.fewOfStrips()
+		return p.fewOfStrips(part)
 	case p.rounds():
 		return part.Panels != nil && p.Rows <= fewRounded*set.FewRows
 	}
 	return part.Panels != nil && p.Precision == kernel.PrecisionFloat32 && p.Rows <= set.FewRows && p.X.Col == 1
 }
 
-// fewOfStrips reports whether the rows of p are few enough for MultiplyStrips.
-func (p *Product) fewOfStrips() bool { return p.Rows <= kernel.MaxStripRows && p.X.Col == 1 }
+// stripTurns is the most turns of MultiplyStrips over a panel of weights of 16 bits, which one instruction makes float32: to make
+// them float32 in memory first takes longer. Others have one turn.
+const stripTurns = 2
+
+// fewOfStrips reports whether the rows of p are few enough for MultiplyStrips by the strips of a part.
+func (p *Product) fewOfStrips(part *Part) bool {
+	most := kernel.MaxStripRows
+	if part.Strips == kernel.WeightFloat16 || part.Strips == kernel.WeightBFloat16 {
+		most *= stripTurns
+	}
+	return p.Rows <= most && p.X.Col == 1
+}
 
 // nearFew reports whether one row by a panel of packed float32 reads one stream. Of panels whose rows are a line of the cache it takes a
 // line in the latency of a multiply-add, more than memory gives and less than a cache: so only where no cache holds the part.

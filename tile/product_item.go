@@ -367,7 +367,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		return
 	}
 	whole := rows == 1 && part.Int8 != nil && part.Panels != nil && j.engine.set.WholePanels
-	strips := part.inStrips() && p.fewOfStrips()
+	strips := part.inStrips() && p.fewOfStrips(part)
 	few := !strips && p.Precision == kernel.PrecisionFloat32 && p.few(j.engine.set, part) && p.Depth <= fewDepth
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)

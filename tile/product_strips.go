@@ -53,16 +53,22 @@ func (s *stripper) step(set *kernel.Set, p *panel, weights unsafe.Pointer, k, de
 func (s *stripper) multiply(set *kernel.Set, m *kernel.MultiplyArgs, near bool) {
 	a := &s.few
 	a.Near = near
-	a.A, a.RowStride, a.Rows = m.A, m.RowStride, m.Rows
-	a.C, a.Stride, a.Bias, a.Add = m.C, m.Stride, m.Bias, m.Add
-	set.MultiplyStrips(a)
+	a.RowStride, a.Stride, a.Bias, a.Add = m.RowStride, m.Stride, m.Bias, m.Add
+	for row := 0; row < m.Rows; row += kernel.MaxStripRows {
+		a.Rows = min(kernel.MaxStripRows, m.Rows-row)
+		a.A, a.C = ptr.At(m.A, row*m.RowStride), ptr.At(m.C, row*m.Stride)
+		set.MultiplyStrips(a)
+	}
 }
 
 // stripPanels computes panels of Y where they are, for few rows by strips: from panel i up to panel end, of which no more than
 // a few. It returns the one behind the last. What comes next is asked for on the way, as strips follow each other in memory,
 // and one call goes through them without a pause in which nothing is.
 func (j *productJob) stripPanels(ws *productWorkspace, l *layout, at *panel, weights unsafe.Pointer, row, rows, i, end int) int {
-	const most = 8 // panels of a call, after which a product may end
+	most := 8 // panels of a call, after which a product may end
+	if rows > kernel.MaxStripRows {
+		most = 1 // the second turn of rows finds the panel in the second-level cache
+	}
 	set, a, depth := j.engine.set, &ws.args, j.product.Depth
 	ws.strips.step(set, at, weights, 0, depth, depth)
 	lanes := &ws.strips.few.Lanes
