@@ -145,8 +145,9 @@ func TestZen5(t *testing.T) {
 		{"Emerald Rapids", cpuid.CPUInfo{VendorID: cpuid.Intel, Family: 6, Model: 0xcf}, false},
 		{"unknown", cpuid.CPUInfo{}, false},
 	} {
-		if near, apart := asksNear(&c.cpu), takesApart(&c.cpu); near != c.want || apart != c.want {
-			t.Errorf("%s: near %v and apart %v, want %v", c.what, near, apart, c.want)
+		near, apart, turns := asksNear(&c.cpu), takesApart(&c.cpu), takesTurns(&c.cpu)
+		if near != c.want || apart != c.want || turns != c.want {
+			t.Errorf("%s: near %v, apart %v and turns %v, want %v", c.what, near, apart, turns, c.want)
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (t *Tuning) check(set *kernel.Set) error {
 
 // tile returns the tuning as package tile has it, for this CPU; t may be nil.
 func (t *Tuning) tile() tile.Tuning {
-	to := tile.Tuning{Near: asksNear(&cpuid.CPU), Apart: takesApart(&cpuid.CPU)}
+	to := tile.Tuning{Near: asksNear(&cpuid.CPU), Apart: takesApart(&cpuid.CPU), Turns: takesTurns(&cpuid.CPU)}
 	if t != nil {
 		for _, r := range t.Rules {
 			to.Rules = append(to.Rules, tile.Rule(r))

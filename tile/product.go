@@ -55,10 +55,10 @@ func (p *Product) phase() phase {
 	return phaseMultiply
 }
 
-// packed reports whether the weights of all parts are packed, as they are multiplied by.
-func (p *Product) packed() bool {
+// packed reports whether the weights of all parts of p are packed, as they are multiplied by.
+func (e *Engine) packed(p *Product) bool {
 	for i := range p.Parts {
-		if part := &p.Parts[i]; part.Panels == nil || part.inStrips() && !p.fewOfStrips(part) {
+		if part := &p.Parts[i]; part.Panels == nil || part.inStrips() && !e.few(p, part) {
 			return false
 		}
 	}
@@ -325,13 +325,16 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	if int64(p.Depth)*int64(4*mc) <= int64(e.caches.L2) {
 		nc = productRun
 	}
-	packed := p.packed()
+	packed := e.packed(p)
+	if part := &p.Parts[0]; part.inStrips() && packed {
+		step = kernel.MaxStripRows
+	}
 	wide := e.set.Lanes >= wideLanes && packed
 	switch {
 	case p.rounds():
 		mc, nc = e.roundedRows(p), max(1, roundedRun*plan.Units/columns)
 		plan.Rounded, plan.Across, plan.Pairs = true, true, e.takesPairs(p, &p.Parts[0])
-		plan.CopyX = e.set.Lanes < wideLanes && !p.few(e.set, &p.Parts[0]) &&
+		plan.CopyX = e.set.Lanes < wideLanes && !e.few(p, &p.Parts[0]) &&
 			int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 	case wide:
 		// Weights come in time for smaller blocks too, with which the cache keeps more of X
@@ -395,7 +398,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 // those that the second-level cache does not hold for the panels of a run. Their rows mostly lie
 // as far apart as makes them share few of its sets.
 func (e *Engine) copiesX(p *Product, mc int) bool {
-	return p.Precision == kernel.PrecisionFloat32 && p.Rows >= copyXRows && p.X.Col == 1 && p.packed() &&
+	return p.Precision == kernel.PrecisionFloat32 && p.Rows >= copyXRows && p.X.Col == 1 && e.packed(p) &&
 		int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 }
 

@@ -89,29 +89,31 @@ func (e *Engine) fuses(p *Product, part *Part) bool {
 		w.First%typ.Values() == 0 && p.Depth%typ.Values() == 0
 }
 
-// few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew, or
+// few reports whether the weights of a part of p are packed, and the rows of p few enough for MultiplyFew, or
 // MultiplyStrips.
-func (p *Product) few(set *kernel.Set, part *Part) bool {
+func (e *Engine) few(p *Product, part *Part) bool {
 	switch {
 	case part.inStrips():
-		return p.fewOfStrips(part)
+		return p.Rows <= e.stripRows(part.Strips) && p.X.Col == 1
 	case p.rounds():
-		return part.Panels != nil && p.Rows <= fewRounded*set.FewRows
+		return part.Panels != nil && p.Rows <= fewRounded*e.set.FewRows
 	}
-	return part.Panels != nil && p.Precision == kernel.PrecisionFloat32 && p.Rows <= set.FewRows && p.X.Col == 1
+	return part.Panels != nil && p.Precision == kernel.PrecisionFloat32 && p.Rows <= e.set.FewRows && p.X.Col == 1
 }
 
-// stripTurns is the most turns of MultiplyStrips over a panel of weights of 16 bits, which one instruction makes float32: to make
-// them float32 in memory first takes longer. Others have one turn.
-const stripTurns = 2
-
-// fewOfStrips reports whether the rows of p are few enough for MultiplyStrips by the strips of a part.
-func (p *Product) fewOfStrips(part *Part) bool {
-	most := kernel.MaxStripRows
-	if part.Strips == kernel.WeightFloat16 || part.Strips == kernel.WeightBFloat16 {
-		most *= stripTurns
+// stripRows returns the most rows that go by MultiplyStrips, in turns of MaxStripRows rows, each of which makes the weights of a panel
+// float32 in registers. More rows go by panels that are made float32 in memory, once for all rows, which takes longer for few.
+func (e *Engine) stripRows(w kernel.Weight) int {
+	turns := 1
+	switch form, wide := w.Strip(), e.set.Lanes >= wideLanes; {
+	case form.SubBlock == 1 && e.tuning.Turns && wide:
+		turns = 16
+	case form.SubBlock == 1 && e.tuning.Turns, form.Wide && e.tuning.Turns && wide:
+		turns = 3
+	case form.SubBlock == 1:
+		turns = 2
 	}
-	return p.Rows <= most && p.X.Col == 1
+	return turns * kernel.MaxStripRows
 }
 
 // nearFew reports whether one row by a panel of packed float32 reads one stream. Of panels whose rows are a line of the cache it takes a

@@ -367,8 +367,8 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		return
 	}
 	whole := rows == 1 && part.Int8 != nil && part.Panels != nil && j.engine.set.WholePanels
-	strips := part.inStrips() && p.fewOfStrips(part)
-	few := !strips && p.Precision == kernel.PrecisionFloat32 && p.few(j.engine.set, part) && p.Depth <= fewDepth
+	strips := part.inStrips() && j.engine.few(p, part)
+	few := !strips && p.Precision == kernel.PrecisionFloat32 && j.engine.few(p, part) && p.Depth <= fewDepth
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)
 		if !at.direct() {
@@ -528,7 +528,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	a := &ws.args
 	a.Lanes = at.lanes
 	ws.terms = min(kernel.KC, p.Depth-k)
-	if p.few(j.engine.set, at.Part) {
+	if j.engine.few(p, at.Part) {
 		ws.terms = min(fewDepth, p.Depth-k)
 		if p.rounds() && p.Rows > j.engine.set.FewRows {
 			ws.terms = min(fewRoundedDepth, p.Depth-k)
@@ -542,7 +542,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	}
 	step := weights
 	switch strips := at.inStrips(); {
-	case strips && p.few(j.engine.set, at.Part):
+	case strips && j.engine.few(p, at.Part):
 		ws.strips.step(j.engine.set, at, weights, k, a.Depth, p.Depth)
 	case strips:
 		j.engine.phase(phasePack)
@@ -613,7 +613,7 @@ func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 		a.RowStride, a.ColStride = copyStride, 1
 		a.A = lane(ws.copied, row-ws.copyRow, copyStride, 0)
 	}
-	switch few := j.product.few(j.engine.set, at.Part); {
+	switch few := j.engine.few(&j.product, at.Part); {
 	case few && at.inStrips():
 		ws.strips.multiply(j.engine.set, a, j.engine.tuning.Near)
 	case few:

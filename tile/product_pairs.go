@@ -93,7 +93,7 @@ func pairsAreFaster(set *kernel.Set) bool {
 
 // takesPairs reports whether a part of p of class BFloat16 has rows of X in pairs.
 func (e *Engine) takesPairs(p *Product, part *Part) bool {
-	return e.pairs() && !p.few(e.set, part)
+	return e.pairs() && !e.few(p, part)
 }
 
 // roundedRows returns the rows of a block of X that is rounded: as many as share what is made of panels
@@ -134,7 +134,7 @@ func (j *productJob) round(ws *productWorkspace, part *Part, row, rows int) {
 // roundedStep has the kernel multiply by terms of a panel, from row k on, which it makes.
 func (j *productJob) roundedStep(ws *productWorkspace, at *panel, weights unsafe.Pointer, k, terms int) {
 	set, r, a := j.engine.set, &ws.rounded, &ws.args
-	few := j.product.few(set, at.Part)
+	few := j.engine.few(&j.product, at.Part)
 	a.Depth = terms
 	if r.pairs || few {
 		a.Depth = (terms + 1) / 2
@@ -171,7 +171,7 @@ func (j *productJob) multiplyRounded(ws *productWorkspace, at *panel, row, n, k 
 	case r.pairs:
 		a.A = ptr.At(r.x, from+k/2)
 		set.MultiplyPairs(a)
-	case !j.product.few(set, at.Part):
+	case !j.engine.few(&j.product, at.Part):
 		a.A = ptr.At(r.x, from+k)
 		set.Multiply(a)
 	default:

@@ -328,3 +328,37 @@ func TestNearFew(t *testing.T) {
 		}
 	}
 }
+
+// TestStripRows: how many rows go by strips, and that those of an item are whole turns but in the last.
+func TestStripRows(t *testing.T) {
+	var memory float32
+	for _, c := range []struct {
+		lanes, vec int
+		turns      bool
+		strips     kernel.Weight
+		want       int
+	}{
+		{64, 16, true, kernel.WeightFloat16, 128}, {64, 16, true, kernel.WeightBFloat16, 128}, {64, 16, true, kernel.WeightQ8_0, 24},
+		{64, 16, true, kernel.WeightQ6_K, 24}, {64, 16, true, kernel.WeightQ4_0, 8}, {64, 16, true, kernel.WeightQ4_K, 8},
+		{64, 16, false, kernel.WeightFloat16, 16}, {64, 16, false, kernel.WeightQ8_0, 8},
+		{16, 8, true, kernel.WeightFloat16, 24}, {16, 8, true, kernel.WeightQ8_0, 8}, {16, 8, false, kernel.WeightBFloat16, 16},
+	} {
+		set := &kernel.Set{Vec: c.vec, Lanes: c.lanes, StripLanes: 2 * c.vec, Rows: 6, FewRows: 6}
+		e := New(set, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{Turns: c.turns})
+		p := &Product{Depth: 576, Seq: 1, X: Matrix{Col: 1}, Parts: []Part{{Heads: 1, Width: 192, Panels: unsafe.Pointer(&memory), Strips: c.strips}}}
+		for p.Rows = 1; p.Rows <= 200; p.Rows++ {
+			few := e.few(p, &p.Parts[0])
+			if want := p.Rows <= c.want; few != want {
+				t.Errorf("%+v, %d rows: by strips %v", c, p.Rows, few)
+			}
+			for workers := 1; workers <= 8; workers++ {
+				if plan := e.PlanProduct(p, workers); few && plan.RowBlocks > 1 && plan.MC%kernel.MaxStripRows != 0 {
+					t.Errorf("%+v, %d rows, %d workers: items of %d rows", c, p.Rows, workers, plan.MC)
+				}
+			}
+		}
+		if p.X.Col = 2; e.few(p, &p.Parts[0]) {
+			t.Errorf("%+v: by strips with elements of X apart", c)
+		}
+	}
+}

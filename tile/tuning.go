@@ -13,6 +13,10 @@ type Tuning struct {
 	// keys and values in small pages all rows of a block are asked for.
 	Apart bool
 
+	// Turns says that the CPU makes weights of 16 and of 8 bits float32 beside products at little cost. More rows are then multiplied by
+	// strips in turns, each of which does it again.
+	Turns bool
+
 	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.
 	Rules []Rule
 }
