@@ -85330,6 +85330,20 @@ TEXT ·unpackInt8NEON(SB), NOSPLIT, $0-8
 	MOVD 32(R0), R20 // a.Scales
 	MOVD 24(R0), R23 // a.Lanes
 	MOVD 16(R0), R24 // a.Depth
+	MOVD 80(R0), R21 // a.AheadBytes
+	MOVD 72(R0), R26 // a.Ahead
+	ADD R19, R26
+	CBZ R21, asked
+	PCALIGN $32
+
+asking:
+	PRFM (R26), PLDL1KEEP
+	ADD $64, R26
+	SUB $64, R21
+	CMP $0, R21
+	BGT asking
+
+asked:
 	MOVD (R0), R21 // a.Kind
 	CBZ R21, half
 	CMP $1, R21
@@ -85713,6 +85727,8 @@ codes:
 	MOVD $const0f0f0f0f<>(SB), R17
 	FMOVS (R17), F3
 	VDUP V3.S[0], V3.S4
+	MOVD 72(R0), R25 // a.Ahead
+	ADD R19, R25
 	MOVD 16(R0), R24 // a.Depth
 	MOVD R23, R1
 	LSL $4, R1
@@ -85726,6 +85742,8 @@ block:
 	PCALIGN $32
 
 code:
+	PRFM (R25), PLDL2KEEP
+	ADD $16, R25
 	FMOVQ (R19), F0
 	VUSHR $4, V0.S4, V1.S4
 	VAND V3.B16, V0.B16, V0.B16

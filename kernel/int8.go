@@ -125,6 +125,10 @@ type UnpackInt8Args struct {
 	Codes *byte     // [Depth/Int8Block][4][Lanes][4], or nil
 	Table *[16]byte // of numbers that codes of 4 bits stand for, as codes of 8 bits; of no Codes any
 	Dst   *byte     // [Depth/Int8Block][8][Lanes][4], written if there are Codes
+
+	// AheadBytes bytes that lie Ahead bytes behind Src, and what lies as far behind Codes, may be asked for. Nothing is read: no address
+	// there needs to be valid.
+	Ahead, AheadBytes int
 }
 
 // MultiplyInt8Args are the operands of Set.MultiplyInt8, a block of a matrix product of class Int8: rows of X,
@@ -156,7 +160,8 @@ type UnpackInt8Args struct {
 // 4 bits, the lower one of a term and the upper one of the term 16 further, and a code is that byte of Table.
 //
 // The memory from Next to NextEnd is what will be read next: MultiplyInt8 may ask the CPU to bring some of it into
-// the second-level cache and move Next on by that. Nothing is read: no address there needs to be valid.
+// the second-level cache and move Next on by that. What lies Ahead bytes behind W may be asked for, too, as W
+// is read for the first time, unless Ahead is 0. Nothing is read: no address there needs to be valid.
 type MultiplyInt8Args struct {
 	X        *byte // [Rows][Depth/Int8Block] blocks, as Quantize makes them, or ConvertInt8 or TransposeInt8 for one group
 	RowBytes int   // from one row of X to the next
@@ -178,6 +183,7 @@ type MultiplyInt8Args struct {
 	Add    bool
 
 	Next, NextEnd uintptr // addresses, which keep nothing alive; nothing is asked for unless Next is below NextEnd
+	Ahead         int     // bytes, at least 0
 }
 
 // MultiplyRowInt8Args are the operands of Set.MultiplyRowInt8, a product of class Int8 of one row of X, quantised, by

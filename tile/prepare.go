@@ -74,8 +74,13 @@ func (s *int8Space) release() {
 	s.row = kernel.MultiplyRowInt8Args{}
 }
 
-// stepInt8 is step of class Int8, without packing.
-func (j *productJob) stepInt8(ws *productWorkspace, form *kernel.Int8Form, src unsafe.Pointer, lanes, depth int) {
+// aheadRows is the most rows that the first of them ask for all of the next step with: more take so long that the CPU is asked for it a little
+// with each micro-tile, and need not wait.
+const aheadRows = 24
+
+// stepInt8 is step of class Int8, without packing. Of weights that were packed before, the next step follows in memory, and is asked for as
+// this one is read.
+func (j *productJob) stepInt8(ws *productWorkspace, form *kernel.Int8Form, src unsafe.Pointer, lanes, depth int, packed bool) {
 	s, set := &ws.int8, j.engine.set
 	m, u := &s.args, &s.unpack
 	blocks, groups := depth/kernel.Int8Block, form.Scales.Groups()
@@ -85,13 +90,20 @@ func (j *productJob) stepInt8(ws *productWorkspace, form *kernel.Int8Form, src u
 	m.Scales = (*float32)(scales)
 	room := s.scales.room((groups + 1) * blocks * lanes)
 	*u = kernel.UnpackInt8Args{Kind: form.Scales, Src: (*byte)(scales), Depth: depth, Lanes: lanes, Scales: room}
+	m.Ahead = 0
+	if packed {
+		u.Ahead, u.AheadBytes = form.Bytes(depth)*lanes, form.Scales.Bytes(depth)*lanes
+	}
+	if packed && j.product.Rows <= aheadRows {
+		m.Ahead = u.Ahead
+	}
 	if form.Scales.HasMins() {
 		u.Mins = ptr.At(room, groups*blocks*lanes)
 		m.Mins = u.Mins
 	}
 	if form.Table != nil && j.product.Rows > 1 { // many rows by bytes
 		u.Codes, u.Table, u.Dst = m.W, form.Table, (*byte)(unsafe.Pointer(s.codes.room(depth*lanes/4)))
-		m.W, m.Table = u.Dst, nil
+		m.W, m.Table, m.Ahead = u.Dst, nil, 0
 	}
 	if form.Scales != kernel.Int8Float || u.Codes != nil {
 		m.Scales = u.Scales
@@ -116,7 +128,7 @@ func (j *productJob) rowInt8(ws *productWorkspace, at *panel, weights unsafe.Poi
 	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		depth := min(kernel.KC, p.Depth-k)
 		src := unsafe.Add(weights, at.packedBytes(k)*at.lanes)
-		j.stepInt8(ws, at.Int8, src, at.lanes, depth)
+		j.stepInt8(ws, at.Int8, src, at.lanes, depth, true)
 		a.Depth = depth
 		if k == 0 {
 			_, a.Stride = at.out.run(row, 1)

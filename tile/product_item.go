@@ -558,7 +558,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	}
 	j.engine.phase(j.product.phase())
 	if at.Int8 != nil {
-		j.stepInt8(ws, at.Int8, step, at.lanes, a.Depth)
+		j.stepInt8(ws, at.Int8, step, at.lanes, a.Depth, weights != nil)
 		return
 	}
 	a.B = (*float32)(step)

@@ -303,6 +303,9 @@ func (t *int8Tile) tile() {
 	}
 	if t.rows > 1 {
 		t.askC()
+		if !t.words() {
+			t.beginAhead()
+		}
 	}
 	t.load("Depth", t.k)
 	t.Zero(t.Func, t.tmp)
@@ -371,6 +374,9 @@ func (t *int8Tile) block() {
 	}
 	if t.rows > 1 {
 		t.askNext(int8NextLines)
+		if !t.words() {
+			t.askAhead()
+		}
 	}
 	if t.kind.linear {
 		t.linearBlock(behind)
@@ -515,6 +521,26 @@ func (t *int8Tile) askNext(lines int) {
 	t.Op(t.Add, lines*cacheLine, t.free)
 	t.save(t.free, "Next")
 	t.Label(done)
+}
+
+// beginAhead has the first micro-tile, which finds W in memory, ask for as much of it as it reads.
+func (t *int8Tile) beginAhead() {
+	first := t.label("first", t.vecs)
+	t.load("Ahead", t.part)
+	t.load("X", t.free)
+	t.Branch(t.Func, t.free, "EQ", string(t.x), first)
+	t.Op(t.Mov, 0, t.part)
+	t.Label(first)
+}
+
+// askAhead has the first micro-tile ask for what lies Ahead of the block.
+func (t *int8Tile) askAhead() {
+	behind := t.label("behind", t.vecs)
+	t.Branch(t.Func, t.part, "EQ", "$0", behind)
+	for i := range kernel.Int8Block / 4 * t.vecs * t.Bytes() / cacheLine {
+		t.PrefetchNear(t.Func, fmt.Sprintf("%d(%s)(%s*1)", i*cacheLine, t.w, t.part))
+	}
+	t.Label(behind)
 }
 
 // askC asks for what the micro-tile adds its sums to: rows of C that are a page or more apart share sets of the

@@ -37,6 +37,7 @@ func unpackInt8(arch *Arch) *Func {
 	f.load("Scales", u.dst)
 	f.load("Lanes", lanes)
 	f.load("Depth", rows)
+	u.askScales()
 	f.load("Kind", u.left)
 	for kind, name := range []string{"half", "halfMin", "groups32", "groups16"} {
 		f.Branch(f, u.left, "EQ", imm(kind), name)
@@ -93,6 +94,21 @@ func unpackInt8(arch *Arch) *Func {
 	u.codes()
 	f.Return(f)
 	return f
+}
+
+// askScales asks for scales behind Src.
+func (u *int8Unpack) askScales() {
+	f, left := u.Func, u.left
+	f.load("AheadBytes", left)
+	f.load("Ahead", u.at)
+	f.Op(f.Add, u.src, u.at)
+	f.Branch(f, left, "EQ", "$0", "asked")
+	f.Loop("asking")
+	f.PrefetchNear(f, mem(u.at, 0))
+	f.Op(f.Add, cacheLine, u.at)
+	f.Op(f.Sub, cacheLine, left)
+	f.Branch(f, left, "GT", "$0", "asking")
+	f.Label("asked")
 }
 
 // next moves on by a vector of values, and by so many bytes of Src.
@@ -157,7 +173,7 @@ func (u *int8Unpack) groups(name string, adds bool) {
 
 // codes writes the codes of 8 bits of those of 4, if there are any.
 func (u *int8Unpack) codes() {
-	f, half := u.Func, u.to
+	f, half, ask := u.Func, u.to, u.integers
 	lower, upper, table, mask := u.v, u.d, u.m, u.mask
 	f.load("Codes", u.src)
 	f.Branch(f, u.src, "EQ", "$0", "end")
@@ -167,6 +183,8 @@ func (u *int8Unpack) codes() {
 		f.LoadPart(f, mem(u.at, 0), part, table)
 	}
 	f.Broadcast(f, f.constant(math.Float32frombits(0x0f0f0f0f)), mask)
+	f.load("Ahead", ask)
+	f.Op(f.Add, u.src, ask)
 	f.load("Depth", u.rows)
 	f.Op(f.Mov, u.lanes, half) // bytes of the first half of a block
 	f.Op(f.Shl, 4, half)
@@ -176,6 +194,8 @@ func (u *int8Unpack) codes() {
 	f.Op(f.Mov, u.lanes, u.left)
 	f.Op(f.Shl, 2, u.left) // dwords of codes of a block
 	f.Loop("code")
+	f.Prefetch(f, mem(ask, 0))
+	f.Op(f.Add, f.Bytes(), ask)
 	f.Op(f.Load, mem(u.src, 0), lower)
 	f.Op(f.ShrV, 4, lower, upper)
 	for _, x := range []struct {

@@ -312,7 +312,11 @@ func (s *suite) unpackInt8(lanes int) {
 			what := func() string {
 				return fmt.Sprintf("UnpackInt8 kind=%d depth=%d lanes=%d codes=%v", kind, depth, lanes, a.Codes != nil)
 			}
-			s.check(what, func() { unpackInt8(&a) }, func() { s.set.UnpackInt8(&got) })
+			s.check(what, func() { unpackInt8(&a) }, func() {
+				got.Ahead, got.AheadBytes = s.IntN(1<<20), s.IntN(1<<12) // memory that is not there
+				s.set.UnpackInt8(&got)
+				got.Ahead, got.AheadBytes = 0, 0
+			})
 			unchanged(s, what, got, a)
 		}
 	}
@@ -411,13 +415,13 @@ func (s *suite) multiplyInt8(lanes int) {
 			}
 			s.check(what, func() { multiplyInt8(&a) }, func() {
 				if asks { // of memory that is not there
-					got.Next, got.NextEnd = 3, 3+uintptr(s.IntN(1<<16))
+					got.Next, got.NextEnd, got.Ahead = 3, 3+uintptr(s.IntN(1<<16)), s.IntN(2)*s.IntN(1<<20)
 				}
 				s.set.MultiplyInt8(&got)
 				if got.Next < got.NextEnd && got.Next < 3 || got.Next > got.NextEnd+4*64 {
 					s.Fatalf("%s: asked for memory up to %d, which ends at %d", what(), got.Next, got.NextEnd)
 				}
-				got.Next, got.NextEnd = 0, 0
+				got.Next, got.NextEnd, got.Ahead = 0, 0, 0
 			})
 			unchanged(s, what, got, a)
 		}
