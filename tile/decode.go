@@ -386,8 +386,11 @@ const (
 	squareBytes = 4 << 10
 
 	// halvesBytes are the values of a call of DecodeAccumulate for pieces, which reads half of each row and then the other halves:
-	// they stay in the first-level cache meanwhile, beside those asked for.
+	// they stay in the first-level cache meanwhile, beside those asked for. Pieces of 16 bits are asked for so far ahead.
 	halvesBytes = 12 << 10
+
+	// longPage is the least tokens of a page of pieces of 16 bits.
+	longPage = 16 * kernel.KeyBlock
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
@@ -403,7 +406,7 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 		together := e.asksInTurn(p)
 		k, v = e.inTurn(&p.K, p.DimQK, together), e.inTurn(&p.V, p.DimV, together)
 		k.near = k.near || e.tuning.Near && p.integers()
-		v.near = v.near && !e.pieces(&p.V) // DecodeAccumulate asks for its rows at the dims that it reads, then, which is faster in turns
+		v.near = v.near && !e.columns(&p.V) // DecodeAccumulate asks for its rows at the dims that it reads, then, which is faster in turns
 		if p.integerValues() {
 			v.step, v.near = max(v.step, kernel.Int8Block), e.tuning.Near
 		}
@@ -419,9 +422,9 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 		}
 	case e.streamsKeys(p):
 		k = p.K.inStream(p.DimQK)
-		if e.pieces(&p.K) {
+		if e.pieces(p, &p.K) {
 			row := p.K.rowBytes(p.DimQK)
-			k.ahead = min(kernel.KeyBlock, max(k.ahead, keysInTurn+(squareBytes+row-1)/row))
+			k.ahead = min(kernel.KeyBlock, max(e.piecesAhead(&p.K, p.DimQK), keysInTurn+(squareBytes+row-1)/row))
 			k.rows = k.ahead
 		}
 	}
@@ -436,7 +439,8 @@ func (e *Engine) orders(p *Problem) (k, v order) {
 	case e.streamsValues(p):
 		v = p.V.inStream(p.DimV)
 		switch {
-		case e.pieces(&p.V):
+		case e.pieces(p, &p.V):
+			v.ahead = e.piecesAhead(&p.V, p.DimV)
 			v.most, v.rows = max(keysInTurn, halvesBytes/p.V.rowBytes(p.DimV)), v.ahead
 		case e.wide():
 			v.step = v.ahead // values are read in halves: they stay in the first level for the second ones
@@ -451,12 +455,12 @@ func (e *Engine) wide() bool { return 4*e.set.Vec == line }
 // streamsKeys reports whether keys that follow each other are read as one stream: on CPUs that get the most of memory by that.
 // On AVX-512, float32 in short pages is slower by it.
 func (e *Engine) streamsKeys(p *Problem) bool {
-	return e.tuning.Near && p.K.Elem.Direct() && (!e.pieces(&p.K) || !p.shortPages())
+	return e.tuning.Near && p.K.Elem.Direct() && (!e.columns(&p.K) || !p.shortPages())
 }
 
 // streamsValues is streamsKeys for values.
 func (e *Engine) streamsValues(p *Problem) bool {
-	return e.tuning.Near && (e.set.AnyValues && e.wholeValues(p) || p.V.Elem.Direct()) && (!e.pieces(&p.V) || !p.shortPages())
+	return e.tuning.Near && (e.set.AnyValues && e.wholeValues(p) || p.V.Elem.Direct()) && (!e.columns(&p.V) || !p.shortPages())
 }
 
 // shortPages reports whether the rows of a block may lie in several pages.
@@ -464,9 +468,32 @@ func (p *Problem) shortPages() bool {
 	return p.Tables != nil && p.PageTokens < 2*kernel.KeyBlock
 }
 
+// columns reports whether kernels ask for rows at the dims that they read, unless they are wanted in the first-level cache: float32
+// on AVX-512.
+func (e *Engine) columns(t *KV) bool { return e.wide() && t.Elem == kernel.Float32 }
+
 // pieces reports whether rows that are read as one stream are those of a whole block of a KV head, and what is asked for behind
-// them is what is read next: float32 on AVX-512, of which a block of 128 dims has 64 KiB.
-func (e *Engine) pieces(t *KV) bool { return e.wide() && t.Elem == kernel.Float32 }
+// them is what is read next: floating-point numbers that AVX-512 reads as they are. A block of 128 dims of float32 has 64 KiB.
+// The last block of a page asks for its own rows, and finds that nobody has asked for its first ones: for 16 bits there must be
+// few such blocks.
+func (e *Engine) pieces(p *Problem, t *KV) bool {
+	switch t.Elem {
+	case kernel.Float32:
+		return e.wide()
+	case kernel.Float16, kernel.BFloat16:
+		return e.wide() && (p.Tables == nil || p.PageTokens >= longPage)
+	}
+	return false
+}
+
+// piecesAhead returns how many rows ahead pieces are asked for, by measurement. Fewer rows than a call of DecodeAccumulate reads of
+// 16 bits are slower.
+func (e *Engine) piecesAhead(t *KV, dim int) int {
+	if t.Elem == kernel.Float32 {
+		return t.inStream(dim).ahead
+	}
+	return min(kernel.KeyBlock, max(keysInTurn, halvesBytes/t.rowBytes(dim)))
+}
 
 // inTurn is the order of rows that lie among those of other KV heads, which may ask for them together.
 func (e *Engine) inTurn(t *KV, dim int, together bool) order {

@@ -199,3 +199,20 @@ func TestTableOffsets(t *testing.T) {
 		}
 	}
 }
+
+// TestPieces: keys and values of 16 bits on AVX-512 are asked for 12 KiB ahead, of what is read next, unless they lie in short pages.
+func TestPieces(t *testing.T) {
+	e := New(&kernel.Set{Name: "test", Vec: 16, Lanes: 16, Rows: 6, DecodeRows: 16}, Caches{}, false, Tuning{Near: true})
+	for _, c := range []struct{ dim, page, rows, most int }{
+		{128, 0, 48, 48}, {64, 0, 96, 96}, {32, 0, 128, 192}, {256, 0, 24, 24}, {512, 0, 20, 16}, {128, 2048, 48, 48}, {128, 256, 0, 0},
+	} {
+		kv := KV{Elem: kernel.Float16, Stride: [4]int{1 << 24, 1 << 21, 2 * c.dim, 2}}
+		p := Problem{Heads: 32, KVHeads: 8, SeqKV: 4096, DimQK: c.dim, DimV: c.dim, K: kv, V: kv}
+		if c.page > 0 {
+			p.Tables, p.PageTokens = [][]int32{{0}}, c.page
+		}
+		if k, v := e.orders(&p); k.rows != c.rows || v.most != c.most || k.rows > 0 && k.ahead != k.rows {
+			t.Errorf("%d dims, pages of %d: keys %d rows ahead, values %d at a time, want %d and %d", c.dim, c.page, k.rows, v.most, c.rows, c.most)
+		}
+	}
+}

@@ -2,7 +2,7 @@ package tile
 
 import "github.com/qkv-go/qkv/kernel"
 
-// Where kernels of class Int8 ask into the first-level cache, and those of float32 on AVX-512, they ask for what is read next: where
+// Where kernels of class Int8 ask into the first-level cache, and those of floating-point numbers on AVX-512, they ask for what is read next: where
 // blocks are read head by head and rows are even, behind the rows of a KV head those of the next head, behind those of the last head
 // the values of the first one, and behind these, at last, the keys of the next block. So the requests go on where one head's rows end.
 
